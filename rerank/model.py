@@ -101,7 +101,8 @@ class Model:
         """Run `tokens` after what `cache` holds, and keep their keys and values there.
 
         Returns the last token's hidden state, `[hidden]`. The observer sees every layer's weights with
-        all of `tokens` as rows: `[1, heads, tokens, cache.length + tokens]`, so observe short endings only. Raises `NumericalError` if the model's state is not finite.
+        all of `tokens` as rows, `[1, heads, tokens, keys]`: observe short endings only. Raises
+        `NumericalError` if the model's state is not finite.
         """
         hidden: Tensor | None = None
         size = PREFILL_CHUNK if observer is None else max(len(tokens), 1)

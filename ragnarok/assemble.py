@@ -1,0 +1,74 @@
+"""From settings to a working pipeline in this process."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from indexes import Index, open_index
+from ragnarok.generators import LocalGenerator, LocalOptions
+from ragnarok.pipeline import Pipeline
+from ragnarok.rerankers import AttentionReranker, KeepOrder
+from ragnarok.seams import Reranker
+from ragnarok.types import Hit
+from rerank.icr import IcrOptions, InContextReranker
+from rerank.model import Model, load_model
+
+Method = Literal["bm25", "dense", "hybrid"]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSettings:
+    """What a pipeline is made of.
+
+    `index` is a name or path; `method` the first stage (None: the best the index has); `model` a name, path
+    or hub id; `rerank` whether attention re-ranks at all, with `icr` how it reads and `first_stage` how much
+    the first stage's rank weighs; `generate` how answers are made; `depth` the hits retrieved.
+    """
+
+    index: str = "demo"
+    method: Method | None = None
+    model: str = "smollm2-135m"
+    rerank: bool = True
+    first_stage: float = 1.0
+    icr: IcrOptions = field(default_factory=lambda: IcrOptions(passage_tokens=160))
+    generate: LocalOptions = field(default_factory=LocalOptions)
+    depth: int = 20
+    k1: float = 0.9
+    b: float = 0.4
+
+
+class IndexRetriever:
+    """An index of this machine as the first stage."""
+
+    def __init__(self, index: Index, settings: PipelineSettings) -> None:
+        """Search `index` with the method and parameters of `settings`."""
+        self._index, self._settings = index, settings
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """The best `k` hits of each query. Raises `SearchError` and `IndexBroken`."""
+        chosen = self._settings
+        return self._index.search(queries, k, method=chosen.method, k1=chosen.k1, b=chosen.b)
+
+
+def build_reranker(model: Model, settings: PipelineSettings) -> Reranker:
+    """The re-ranker that `settings` ask for. Raises `BadHeads`."""
+    if not settings.rerank:
+        return KeepOrder()
+    return AttentionReranker(InContextReranker(model, settings.icr), first_stage=settings.first_stage)
+
+
+def build_pipeline(settings: PipelineSettings, stage: Callable[[str], None] = lambda _: None) -> Pipeline:
+    """Open the index, load the model and join them; `stage` hears what is being done.
+
+    Raises `IndexNotFound`, `IndexBroken`, `ModelNotFound`, `ModelUnfit` and `BadHeads`.
+    """
+    stage(f"opening index {settings.index}")
+    index = open_index(settings.index)
+    stage(f"loading model {settings.model}")
+    model = load_model(settings.model)
+    return Pipeline(
+        IndexRetriever(index, settings),
+        build_reranker(model, settings),
+        LocalGenerator(model, settings.generate),
+        depth=settings.depth,
+    )

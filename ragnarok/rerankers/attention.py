@@ -1,0 +1,63 @@
+"""Re-ranking by a model's attention, joined with what the first stage knew."""
+
+import re
+from collections.abc import Sequence
+
+from ragnarok.types import Highlight, Hit, RankedHit
+from rerank.fuse import fuse
+from rerank.icr import InContextReranker, TokenScore
+
+HIGHLIGHT_FROM = 0.3
+"""Words are highlighted that drew at least this share of what the passage's strongest word drew."""
+
+_WORD = re.compile(r"\w+")
+
+
+class AttentionReranker:
+    """Ranks by in-context re-ranking, fused with the first stage's ranks."""
+
+    def __init__(self, reader: InContextReranker, *, first_stage: float = 1.0) -> None:
+        """`first_stage` weighs the first stage's rank against attention; 0 is attention alone."""
+        self.reader = reader
+        self.first_stage = first_stage
+
+    def rerank(self, query: str, hits: Sequence[Hit]) -> list[RankedHit]:
+        """The same hits, best first, with highlighted words; scores compare within this list only.
+
+        Raises `ContextTooSmall` and `NumericalError`.
+        """
+        reading = self.reader.read(query, [hit.passage.contents for hit in hits])
+        scores = fuse(reading.scores, self.first_stage)
+        order = sorted(range(len(hits)), key=lambda place: (-scores[place], hits[place].rank))
+        return [
+            RankedHit(
+                docid=hits[place].docid,
+                score=scores[place],
+                rank=rank,
+                passage=hits[place].passage,
+                first_rank=hits[place].rank,
+                first_score=hits[place].score,
+                highlights=highlights(hits[place], reading.tokens[place]),
+                cut=reading.cut[place],
+            )
+            for rank, place in enumerate(order, start=1)
+        ]
+
+
+def highlights(hit: Hit, tokens: Sequence[TokenScore]) -> tuple[Highlight, ...]:
+    """The words of the passage's text that drew most attention, in reading order."""
+    shift = len(hit.passage.contents) - len(hit.passage.text)
+    text = hit.passage.text
+    drawn = [0.0] * (len(text) + 1)
+    for token in tokens:
+        # A token's score stands at its first letter, so that each counts once in the word around it.
+        letters = text[max(token.start - shift, 0) : max(token.end - shift, 0)]
+        first = token.start - shift + len(letters) - len(letters.lstrip())
+        if token.start >= shift and first < len(text):
+            drawn[first] += token.score
+    words = [(m.start(), m.end(), sum(drawn[m.start() : m.end()])) for m in _WORD.finditer(text)]
+    strongest = max((score for *_, score in words), default=0.0)
+    if strongest <= 0:
+        return ()
+    shares = [(start, end, score / strongest) for start, end, score in words]
+    return tuple(Highlight(start, end, share) for start, end, share in shares if share >= HIGHLIGHT_FROM)
