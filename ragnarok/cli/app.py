@@ -1,0 +1,56 @@
+"""The commands together, and what an error looks like at the command line."""
+
+import json
+import logging
+import sys
+import warnings
+
+import typer
+
+from ragnarok.cli import ask, demo, doctor, evaluate, index, rerank, run, search, serve
+from ragnarok.errors import OUTCOMES, outcome_of
+
+app = typer.Typer(
+    name="ragnarok",
+    help="Retrieve passages, re-rank them by a model's attention, answer with every sentence attributed.",
+    epilog="Start with `ragnarok demo`. Then index your own text: `ragnarok index FOLDER --name NAME`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(name="demo")(demo.demo)
+app.command(name="index")(index.index)
+app.command(name="search")(search.search)
+app.command(name="rerank")(rerank.rerank)
+app.command(name="ask")(ask.ask)
+app.command(name="run")(run.run)
+app.command(name="eval")(evaluate.evaluate)
+app.command(name="serve")(serve.serve)
+app.command(name="doctor")(doctor.doctor)
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; the house's errors become one clear message and an exit code."""
+    # Libraries speak of their own affairs; what matters to the user is an error of ours.
+    warnings.simplefilter("ignore")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has left (`| head`); there is no one to tell.
+        sys.stderr.close()
+        sys.exit(0)
+    except tuple(OUTCOMES) as error:
+        outcome = outcome_of(error)
+        if "--json" in sys.argv:
+            problem = {"error": type(error).__name__, "title": outcome.title, "detail": str(error)}
+            sys.stderr.write(json.dumps(problem, ensure_ascii=False) + "\n")
+        else:
+            sys.stderr.write(f"{outcome.title}: {error}\n")
+        sys.exit(outcome.exit_code)

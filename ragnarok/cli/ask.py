@@ -1,0 +1,66 @@
+"""`ragnarok ask`: one question, an attributed answer."""
+
+from typing import Annotated
+
+import typer
+
+from ragnarok.assemble import PipelineSettings, build_pipeline
+from ragnarok.cli.console import Steps, err, out, print_json
+from ragnarok.cli.options import FirstStage, Heads, IndexName, Json, MethodName, ModelName, read_heads
+from ragnarok.cli.render import answer_text, evidence, result_json
+from ragnarok.generators import LocalOptions
+from ragnarok.pipeline import Result
+from rerank.icr import IcrOptions
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    index: IndexName = "demo",
+    method: MethodName = None,
+    model: ModelName = "smollm2-135m",
+    depth: Annotated[int, typer.Option("--depth", min=1, max=1000, help="Passages to re-rank.")] = 20,
+    passages: Annotated[int, typer.Option("--passages", min=1, help="Passages to answer from.")] = 5,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer.")] = 256,
+    first_stage: FirstStage = 1.0,
+    heads: Heads = None,
+    rerank: Annotated[bool, typer.Option(help="Re-rank by attention before answering.")] = True,
+    json: Json = False,
+) -> None:
+    """Answer a question, with every sentence attributed to passages of the index.
+
+    Shows the answer, then each cited passage: its rank before and after re-ranking, and the words that drew
+    the model's attention.
+
+    Example: ragnarok ask "What does functools.lru_cache do when it is full?" --index demo
+    """
+    steps = Steps()
+    settings = PipelineSettings(
+        index=index,
+        method=method,
+        model=model,
+        rerank=rerank,
+        first_stage=first_stage,
+        icr=IcrOptions(passage_tokens=160, heads=read_heads(heads)),
+        generate=LocalOptions(passages=passages, max_tokens=max_tokens),
+        depth=depth,
+    )
+    with steps.step("index and model ready"):
+        pipeline = build_pipeline(settings)
+    with steps.step("answered"):
+        result = pipeline.ask(question)
+    if json:
+        print_json(result_json(result))
+        return
+    show(result)
+    err.print(f"[dim]{stage_times(result)}[/]")
+
+
+def show(result: Result) -> None:
+    """Print an answer and its evidence."""
+    out.print(answer_text(result.answer))
+    out.print(evidence(out, result.answer, result.hits))
+
+
+def stage_times(result: Result) -> str:
+    """The seconds of each stage on one line."""
+    return ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.timings.items())

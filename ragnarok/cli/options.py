@@ -1,0 +1,61 @@
+"""Options that several commands share, with one wording each."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragnarok.assemble import Method
+from rerank.errors import BadHeads
+from rerank.icr import Head
+
+IndexName = Annotated[
+    str,
+    typer.Option("--index", "-i", envvar="RAGNAROK_INDEX", help="Name or path of the index to search."),
+]
+MethodName = Annotated[
+    Method | None,
+    typer.Option("--method", help="First stage; by default the best the index has: hybrid where it can."),
+]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="RAGNAROK_MODEL",
+        help="Model: smollm2-135m, a .gguf file, a folder of safetensors, or a hub id.",
+    ),
+]
+FirstStage = Annotated[
+    float,
+    typer.Option(
+        "--first-stage",
+        min=0.0,
+        help="How much the first stage's rank weighs against attention; 0 is attention alone.",
+    ),
+]
+K1 = Annotated[float, typer.Option("--k1", min=0.0, help="BM25's k1: how fast repeated words saturate.")]
+B = Annotated[float, typer.Option("--b", min=0.0, max=1.0, help="BM25's b: how much length is made up for.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
+Heads = Annotated[
+    str | None,
+    typer.Option(
+        "--heads",
+        help="Attention heads that count, as layer-head pairs: 12-3,14-0 (or a file of them). Default: all.",
+    ),
+]
+
+_PAIR = re.compile(r"(\d+)-(\d+)")
+
+
+def read_heads(text: str | None) -> tuple[Head, ...] | None:
+    """Layer-head pairs from an option's value or the file it names. Raises `BadHeads`."""
+    if text is None:
+        return None
+    file = Path(text)
+    words = (file.read_text() if file.is_file() else text).replace(",", " ").split()
+    pairs = [_PAIR.fullmatch(word) for word in words]
+    if not words or None in pairs:
+        raise BadHeads(f"heads are layer-head pairs such as 12-3,14-0; {text!r} is not (nor a file of them)")
+    return tuple((int(pair[1]), int(pair[2])) for pair in pairs if pair is not None)

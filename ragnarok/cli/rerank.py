@@ -1,0 +1,115 @@
+"""`ragnarok rerank`: a run file in, a better one out."""
+
+import random
+import statistics
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from indexes import open_index, read_corpus
+from ragnarok.cli.console import Steps, err, out, print_json
+from ragnarok.cli.options import FirstStage, Heads, Json, ModelName, read_heads
+from ragnarok.errors import NotFound
+from ragnarok.query import clean_query
+from ragnarok.rerankers import AttentionReranker
+from ragnarok.trec import Run, check_tag, read_run, read_topics, write_run
+from ragnarok.types import Hit, Passage
+from rerank.icr import IcrOptions, InContextReranker
+from rerank.model import load_model
+
+
+def rerank(
+    run: Annotated[Path, typer.Argument(help="TREC run file to re-rank (.gz too).")],
+    topics: Annotated[Path, typer.Option("--topics", "-t", help="Topics: TSV or JSONL.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the re-ranked run goes.")],
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", help="Collection with the passages' text.")
+    ] = None,
+    index: Annotated[str | None, typer.Option("--index", "-i", help="Or an index that holds them.")] = None,
+    tag: Annotated[str, typer.Option(help="The new run's tag.")] = "icr",
+    depth: Annotated[int, typer.Option(min=1, help="Hits of each topic to re-rank.")] = 100,
+    model: ModelName = "smollm2-135m",
+    instruction: Annotated[
+        Literal["qa", "ie"], typer.Option(help="Wording: answer the question, or find relevant information.")
+    ] = "qa",
+    order: Annotated[
+        Literal["reversed", "given"], typer.Option(help="Reversed puts the best hit next to the question.")
+    ] = "reversed",
+    shuffle: Annotated[
+        int | None, typer.Option(help="Shuffle each list first, with this seed: what is order bias worth?")
+    ] = None,
+    passage_tokens: Annotated[int, typer.Option(min=16, help="Tokens read of each passage.")] = 400,
+    first_stage: FirstStage = 0.0,
+    heads: Heads = None,
+    json: Json = False,
+) -> None:
+    """Re-rank a TREC run by in-context re-ranking.
+
+    The default is the published method: all heads, N/A calibration, low tokens dropped, the best first-stage
+    passage next to the question. Lists longer than the model's context are cut evenly, and that is said.
+
+    Example: ragnarok rerank run.bm25.trec.gz -t queries.jsonl --corpus corpus.jsonl.gz -o run.icr.trec
+    """
+    check_tag(tag)
+    steps = Steps()
+    entries = read_run(run)
+    questions = {topic.qid: clean_query(topic.text) for topic in read_topics(topics)}
+    if unknown := [qid for qid in entries if qid not in questions]:
+        raise NotFound(
+            f"{topics} has no topic {unknown[0]!r}, which {run} ranks ({len(unknown)} such topics)"
+        )
+    with steps.step("passages read"):
+        passages = _passages(entries, depth, corpus, index)
+    with steps.step(f"model {model} ready"):
+        options = IcrOptions(
+            instruction=instruction, order=order, heads=read_heads(heads), passage_tokens=passage_tokens
+        )
+        reranker = AttentionReranker(InContextReranker(load_model(model), options), first_stage=first_stage)
+    result: dict[str, list[Hit]] = {}
+    seconds: list[float] = []
+    cut = 0
+    with steps.stages("re-ranked") as progress:
+        for done, (qid, listed) in enumerate(entries.items()):
+            progress("topics", done, len(entries))
+            hits = [Hit(e.docid, e.score, e.rank, passages[e.docid]) for e in listed[:depth]]
+            if shuffle is not None:
+                # A topic's own generator: the order does not depend on which topics came before.
+                random.Random(f"{shuffle} {qid}").shuffle(hits)
+            start = time.perf_counter()
+            ranked = reranker.rerank(questions[qid], hits)
+            seconds.append(time.perf_counter() - start)
+            cut += sum(hit.cut for hit in ranked)
+            result[qid] = list(ranked)
+    write_run(output, result, tag)
+    report = {
+        "topics": len(result),
+        "seconds_median": round(statistics.median(seconds), 4),
+        "seconds_total": round(sum(seconds), 2),
+        "passages": sum(map(len, result.values())),
+        "passages_cut": cut,
+        "output": str(output),
+    }
+    if json:
+        print_json(report)
+        return
+    out.print(f"{report['topics']} topics, median {report['seconds_median']} s, written to {output}")
+    if cut:
+        err.print(
+            f"{cut} of {report['passages']} passages were read only in part, to fit the model's context"
+        )
+
+
+def _passages(entries: Run, depth: int, corpus: Path | None, index: str | None) -> dict[str, Passage]:
+    """The text of every passage that will be read. Raises `NotFound` where one has none."""
+    wanted = {entry.docid for listed in entries.values() for entry in listed[:depth]}
+    if index is not None:
+        with open_index(index) as opened:
+            return {docid: opened.passage(docid) for docid in wanted}
+    if corpus is None:
+        raise typer.BadParameter("give --corpus or --index: the run has docids, but re-ranking reads text")
+    found = {passage.docid: passage for passage in read_corpus(corpus) if passage.docid in wanted}
+    if missing := sorted(wanted - found.keys()):
+        raise NotFound(f"{corpus} has no passage {missing[0]!r}, which the run ranks ({len(missing)} such)")
+    return found

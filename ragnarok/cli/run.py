@@ -1,0 +1,71 @@
+"""`ragnarok run`: a topic set in, TREC files out."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragnarok.assemble import PipelineSettings, build_pipeline
+from ragnarok.batch import BatchOptions, run_batch
+from ragnarok.cli.console import Steps, out, print_json
+from ragnarok.cli.options import FirstStage, Heads, IndexName, Json, MethodName, ModelName, read_heads
+from ragnarok.generators import LocalOptions
+from ragnarok.trec import RULES, Year, read_topics
+from rerank.icr import IcrOptions
+
+
+def run(
+    topics: Annotated[Path, typer.Argument(help="Topics: TSV (id, text) or JSONL (.gz too).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run, answers and progress.")],
+    tag: Annotated[str, typer.Option(help="Run tag, at most 20 characters.")] = "ragnarok",
+    year: Annotated[int, typer.Option(help=f"Form of the answers: {', '.join(map(str, RULES))}.")] = 2025,
+    index: IndexName = "demo",
+    method: MethodName = None,
+    model: ModelName = "smollm2-135m",
+    depth: Annotated[int, typer.Option(min=1, max=1000, help="Hits a topic, re-ranked.")] = 100,
+    answers: Annotated[bool, typer.Option(help="Write answers too, not only the run.")] = True,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
+    passages: Annotated[int, typer.Option(min=1, help="Passages to answer from.")] = 5,
+    first_stage: FirstStage = 1.0,
+    heads: Heads = None,
+    team: Annotated[str, typer.Option(help="Team id in the answers' metadata.")] = "ragnarok",
+    description: Annotated[str, typer.Option(help="Run description (2026).")] = "",
+    json: Json = False,
+) -> None:
+    """Run a topic set: retrieve, re-rank, answer, and write run and answer files in TREC's forms.
+
+    Each topic is kept as soon as it is done: run the same command again after an interruption and it goes on
+    where it stopped. Other settings need another folder.
+
+    Example: ragnarok run topics.jsonl --index demo --output runs/first --tag first --year 2025
+    """
+    steps = Steps()
+    form = _year(year)
+    questions = read_topics(topics)
+    settings = PipelineSettings(
+        index=index,
+        method=method,
+        model=model,
+        first_stage=first_stage,
+        icr=IcrOptions(passage_tokens=160, heads=read_heads(heads)),
+        generate=LocalOptions(passages=passages, max_tokens=max_tokens),
+        depth=depth,
+    )
+    options = BatchOptions(tag, form, depth, answers, team, description)
+    with steps.step("index and model ready"):
+        pipeline = build_pipeline(settings)
+    with steps.stages(f"{len(questions)} topics done") as progress:
+        written = run_batch(pipeline, questions, output, options, asdict(settings), progress)
+    if json:
+        print_json({"topics": len(questions), "files": [str(path) for path in written]})
+    else:
+        for path in written:
+            out.print(str(path), soft_wrap=True)
+
+
+def _year(year: int) -> Year:
+    for known in RULES:
+        if year == known:
+            return known
+    raise typer.BadParameter(f"no TREC RAG form of {year}; there are {', '.join(map(str, RULES))}")

@@ -1,0 +1,36 @@
+"""The one door for questions: what is kept of a question's characters, and which questions are refused.
+
+Knows nothing of retrieval, models or HTTP: text in, clean text out, or BadQuery.
+"""
+
+import unicodedata
+
+from ragnarok.errors import BadQuery
+
+__all__ = ["MAX_QUERY_CHARACTERS", "MAX_QUERY_WORDS", "clean_query"]
+
+MAX_QUERY_WORDS = 1_000
+MAX_QUERY_CHARACTERS = 10_000
+
+_WAY_OUT = "ask the question in a few sentences and leave the material to the index"
+
+
+def clean_query(text: str) -> str:
+    """Return the question with control characters and runs of white space each made one space.
+
+    Everything else stays as it is: right-to-left text and its marks, emoji and their joiners.
+
+    Raises:
+        BadQuery: nothing visible is left, or the question is longer than the limits.
+    """
+    query = " ".join("".join(" " if unicodedata.category(c) in {"Cc", "Cs"} else c for c in text).split())
+    # Format characters (joiners, direction marks) alone are as empty as white space.
+    if all(unicodedata.category(c) in {"Cf", "Zs"} for c in query):
+        raise BadQuery(f"the question is empty ({len(text)} characters, none of them visible); ask something")
+    if len(query) > MAX_QUERY_CHARACTERS:
+        raise BadQuery(
+            f"the question has {len(query):,} characters, the limit is {MAX_QUERY_CHARACTERS:,}; {_WAY_OUT}"
+        )
+    if (words := len(query.split())) > MAX_QUERY_WORDS:
+        raise BadQuery(f"the question has {words:,} words, the limit is {MAX_QUERY_WORDS:,}; {_WAY_OUT}")
+    return query
