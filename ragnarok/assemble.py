@@ -5,15 +5,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from indexes import Index, open_index
-from ragnarok.generators import LocalGenerator, LocalOptions
+from ragnarok.generators import LocalGenerator, LocalOptions, QuoteGenerator
 from ragnarok.pipeline import Pipeline
 from ragnarok.rerankers import AttentionReranker, KeepOrder
-from ragnarok.seams import Reranker
+from ragnarok.seams import Generator, Reranker
 from ragnarok.types import Hit
 from rerank.icr import IcrOptions, InContextReranker
 from rerank.model import Model, load_model
 
 Method = Literal["bm25", "dense", "hybrid"]
+GeneratorName = Literal["local", "quote"]
+
+WRITES_FROM = 400_000_000
+"""Parameters from which a model is left to write; smaller ones quote, for they write untruths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,9 @@ class PipelineSettings:
 
     `index` is a name or path; `method` the first stage (None: the best the index has); `model` a name, path
     or hub id; `rerank` whether attention re-ranks at all, with `icr` how it reads and `first_stage` how much
-    the first stage's rank weighs; `generate` how answers are made; `depth` the hits retrieved.
+    the first stage's rank weighs; `generator` how answers are made (None: `local`, which writes, if the model
+    has `WRITES_FROM` parameters, and `quote` otherwise), with `generate` how it writes; `depth` the hits
+    retrieved.
     """
 
     index: str = "demo"
@@ -31,6 +37,7 @@ class PipelineSettings:
     rerank: bool = True
     first_stage: float = 1.0
     icr: IcrOptions = field(default_factory=lambda: IcrOptions(passage_tokens=160))
+    generator: GeneratorName | None = None
     generate: LocalOptions = field(default_factory=LocalOptions)
     depth: int = 20
     k1: float = 0.9
@@ -57,6 +64,14 @@ def build_reranker(model: Model, settings: PipelineSettings) -> Reranker:
     return AttentionReranker(InContextReranker(model, settings.icr), first_stage=settings.first_stage)
 
 
+def build_generator(model: Model, settings: PipelineSettings) -> Generator:
+    """The generator that `settings` ask for, or the one that suits the model's size."""
+    suited = "local" if model.parameters >= WRITES_FROM else "quote"
+    if (settings.generator or suited) == "quote":
+        return QuoteGenerator(model)
+    return LocalGenerator(model, settings.generate)
+
+
 def build_pipeline(settings: PipelineSettings, stage: Callable[[str], None] = lambda _: None) -> Pipeline:
     """Open the index, load the model and join them; `stage` hears what is being done.
 
@@ -69,6 +84,6 @@ def build_pipeline(settings: PipelineSettings, stage: Callable[[str], None] = la
     return Pipeline(
         IndexRetriever(index, settings),
         build_reranker(model, settings),
-        LocalGenerator(model, settings.generate),
+        build_generator(model, settings),
         depth=settings.depth,
     )

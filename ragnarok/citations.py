@@ -71,6 +71,11 @@ class AnswerBuilder:
             self._sentences[-1] = Sentence(last.text, self._cite(last.citations, cited))
         return []
 
+    def quote(self, text: str, place: int) -> list[Sentence]:
+        """Take a sentence of the passage at `place`, word for word: marks in it are the passage's own."""
+        self._sentences.append(Sentence(text, self._cite((), [place])))
+        return self._sentences[-1:]
+
     def note(self, text: str) -> None:
         """Add a note to the answer."""
         self._notes.append(text)

@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from rerank.cache import PrefixCache
 from rerank.errors import ModelNotFound, ModelUnfit, NumericalError
@@ -66,6 +67,11 @@ class Model:
     def device(self) -> torch.device:
         """Where the weights are."""
         return torch.device(self.network.device)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return sum(weight.numel() for weight in self.network.parameters())
 
     @property
     def type(self) -> str:
@@ -135,6 +141,8 @@ def load_model(
     fp32 elsewhere. Raises `ModelNotFound` and `ModelUnfit`.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # Loading takes a fraction of a second: transformers' bars would only flicker.
+    logging.disable_progress_bar()
     folder = _locate(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)

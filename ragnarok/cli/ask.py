@@ -6,7 +6,16 @@ import typer
 
 from ragnarok.assemble import PipelineSettings, build_pipeline
 from ragnarok.cli.console import Steps, err, out, print_json
-from ragnarok.cli.options import FirstStage, Heads, IndexName, Json, MethodName, ModelName, read_heads
+from ragnarok.cli.options import (
+    FirstStage,
+    Generator,
+    Heads,
+    IndexName,
+    Json,
+    MethodName,
+    ModelName,
+    read_heads,
+)
 from ragnarok.cli.render import answer_text, evidence, result_json
 from ragnarok.generators import LocalOptions
 from ragnarok.pipeline import Result
@@ -21,6 +30,7 @@ def ask(
     depth: Annotated[int, typer.Option("--depth", min=1, max=1000, help="Passages to re-rank.")] = 20,
     passages: Annotated[int, typer.Option("--passages", min=1, help="Passages to answer from.")] = 5,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer.")] = 256,
+    generator: Generator = None,
     first_stage: FirstStage = 1.0,
     heads: Heads = None,
     rerank: Annotated[bool, typer.Option(help="Re-rank by attention before answering.")] = True,
@@ -41,6 +51,7 @@ def ask(
         rerank=rerank,
         first_stage=first_stage,
         icr=IcrOptions(passage_tokens=160, heads=read_heads(heads)),
+        generator=generator,
         generate=LocalOptions(passages=passages, max_tokens=max_tokens),
         depth=depth,
     )

@@ -15,7 +15,6 @@ from ragnarok.assemble import PipelineSettings, build_pipeline
 from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import Json, ModelName
 from ragnarok.cli.render import evidence, result_json, sentence_text
-from ragnarok.generators import LocalOptions
 from ragnarok.pipeline import Pipeline, Result
 from ragnarok.types import Sentence
 
@@ -42,9 +41,7 @@ def demo(
     steps = Steps()
     _ensure_index(steps)
     with steps.step("index opened, model loaded"):
-        pipeline = build_pipeline(
-            PipelineSettings(index=INDEX, model=model, generate=LocalOptions(max_tokens=96))
-        )
+        pipeline = build_pipeline(PipelineSettings(index=INDEX, model=model))
     results = []
     for number, question in enumerate(QUESTIONS, start=1):
         if not json:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ragnarok.assemble import Method
+from ragnarok.assemble import GeneratorName, Method
 from rerank.errors import BadHeads
 from rerank.icr import Head
 
@@ -38,6 +38,13 @@ FirstStage = Annotated[
 K1 = Annotated[float, typer.Option("--k1", min=0.0, help="BM25's k1: how fast repeated words saturate.")]
 B = Annotated[float, typer.Option("--b", min=0.0, max=1.0, help="BM25's b: how much length is made up for.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
+Generator = Annotated[
+    GeneratorName | None,
+    typer.Option(
+        "--generator",
+        help="local: the model writes; quote: the passages' own sentences. Default: by the model's size.",
+    ),
+]
 Heads = Annotated[
     str | None,
     typer.Option(

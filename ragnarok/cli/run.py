@@ -9,7 +9,16 @@ import typer
 from ragnarok.assemble import PipelineSettings, build_pipeline
 from ragnarok.batch import BatchOptions, run_batch
 from ragnarok.cli.console import Steps, out, print_json
-from ragnarok.cli.options import FirstStage, Heads, IndexName, Json, MethodName, ModelName, read_heads
+from ragnarok.cli.options import (
+    FirstStage,
+    Generator,
+    Heads,
+    IndexName,
+    Json,
+    MethodName,
+    ModelName,
+    read_heads,
+)
 from ragnarok.generators import LocalOptions
 from ragnarok.trec import RULES, Year, read_topics
 from rerank.icr import IcrOptions
@@ -27,6 +36,7 @@ def run(
     answers: Annotated[bool, typer.Option(help="Write answers too, not only the run.")] = True,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
     passages: Annotated[int, typer.Option(min=1, help="Passages to answer from.")] = 5,
+    generator: Generator = None,
     first_stage: FirstStage = 1.0,
     heads: Heads = None,
     team: Annotated[str, typer.Option(help="Team id in the answers' metadata.")] = "ragnarok",
@@ -49,6 +59,7 @@ def run(
         model=model,
         first_stage=first_stage,
         icr=IcrOptions(passage_tokens=160, heads=read_heads(heads)),
+        generator=generator,
         generate=LocalOptions(passages=passages, max_tokens=max_tokens),
         depth=depth,
     )
