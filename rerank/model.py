@@ -146,13 +146,14 @@ def load_model(
     folder = _locate(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or _dtype(place), device_map=place)
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or _dtype(place))
     except (OSError, ValueError, KeyError) as error:
         if _is_hub_id(source):
             raise ModelNotFound(
                 f"model {source!r} could not be fetched from the hub or its cache: {error}"
             ) from error
         raise ModelUnfit(f"model {source!r} could not be loaded: {error}") from error
+    torch.nn.Module.to(network, place)
     return Model(source, network, tokenizer)
 
 
