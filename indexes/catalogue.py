@@ -187,9 +187,8 @@ def _taken(final: Path) -> IndexExists:
 def _not_found(name: str, root: Path) -> IndexNotFound:
     names = _names(root)
     known = f"there are {', '.join(names)}" if names else "there are none yet"
-    unfinished = (
-        " (a build of it was started and is not complete)" if any(root.glob(f"{name}{_BUILDING}*")) else ""
-    )
+    started = _NAME.fullmatch(name) and any(root.glob(f"{name}{_BUILDING}*"))
+    unfinished = " (a build of it was started and is not complete)" if started else ""
     return IndexNotFound(
         f"no index {name!r}{unfinished}: in {root} {known}. Build one: ragnarok index CORPUS --name NAME"
     )

@@ -2,19 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-from indexes import Index, open_index
+from indexes import Index, Method, open_index
 from ragnarok.generators import LocalGenerator, LocalOptions, QuoteGenerator
 from ragnarok.pipeline import Pipeline
 from ragnarok.rerankers import AttentionReranker, KeepOrder
 from ragnarok.seams import Generator, Reranker
-from ragnarok.types import Hit
+from ragnarok.types import GeneratorName, Hit
 from rerank.icr import IcrOptions, InContextReranker
 from rerank.model import Model, load_model
-
-Method = Literal["bm25", "dense", "hybrid"]
-GeneratorName = Literal["local", "quote"]
 
 WRITES_FROM = 400_000_000
 """Parameters from which a model is left to write; smaller ones quote, for they write untruths."""

@@ -4,6 +4,7 @@
     ├── BadQuery        an empty or over-long question
     ├── BadFormat       a topics, run, qrels or answer file that breaks its format: file, line, what is wrong
     ├── NotFound        a file or setting that names nothing
+    ├── BadSetting      a setting with a value that cannot be, or a name that is nearly one of ours
     └── RunConflict     a resumed batch run whose settings differ from those it was started with
 
 `indexes.errors` and `rerank.errors` are the two other branches; `OUTCOMES` below is the one table
@@ -32,6 +33,10 @@ class NotFound(RagnarokError):
     """A file or setting that names nothing."""
 
 
+class BadSetting(RagnarokError):
+    """A setting with a value that cannot be, or a name that is nearly one of ours."""
+
+
 class RunConflict(RagnarokError):
     """A resumed batch run whose settings differ from those it was started with."""
 
@@ -52,6 +57,7 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     BadQuery: Outcome(INPUT, 422, "The question cannot be used"),
     BadFormat: Outcome(INPUT, 422, "A file breaks its format"),
     NotFound: Outcome(MISSING, 404, "Nothing of that name"),
+    BadSetting: Outcome(INPUT, 500, "A setting cannot be used"),
     RunConflict: Outcome(INPUT, 409, "The run was started with other settings"),
     indexes.CorpusError: Outcome(INPUT, 422, "The corpus cannot be read"),
     indexes.SearchError: Outcome(INPUT, 422, "The search cannot be run"),

@@ -4,10 +4,15 @@ Types only; this module knows nothing of models, indexes or HTTP.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from indexes.types import Hit, Passage
 
-__all__ = ["Answer", "Highlight", "Hit", "Passage", "RankedHit", "Sentence", "Topic"]
+__all__ = ["Answer", "GeneratorName", "Highlight", "Hit", "Passage", "RankedHit", "Sentence", "Topic"]
+
+
+GeneratorName = Literal["local", "quote"]
+"""`local`: the model writes; `quote`: the passages' own sentences."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ app = typer.Typer(
     help="Retrieve passages, re-rank them by a model's attention, answer with every sentence attributed.",
     epilog="Start with `ragnarok demo`. Then index your own text: `ragnarok index FOLDER --name NAME`.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

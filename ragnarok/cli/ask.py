@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from ragnarok.assemble import PipelineSettings, build_pipeline
 from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import (
     FirstStage,
@@ -17,9 +16,7 @@ from ragnarok.cli.options import (
     read_heads,
 )
 from ragnarok.cli.render import answer_text, evidence, result_json
-from ragnarok.generators import LocalOptions
 from ragnarok.pipeline import Result
-from rerank.icr import IcrOptions
 
 
 def ask(
@@ -43,6 +40,11 @@ def ask(
 
     Example: ragnarok ask "What does functools.lru_cache do when it is full?" --index demo
     """
+    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from ragnarok.assemble import PipelineSettings, build_pipeline
+    from ragnarok.generators import LocalOptions
+    from rerank.icr import IcrOptions
+
     steps = Steps()
     settings = PipelineSettings(
         index=index,

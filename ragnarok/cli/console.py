@@ -80,4 +80,6 @@ class Stages:
 def _bars(console: Console, *, total: bool) -> Progress:
     columns: list[Any] = [TextColumn("  {task.description}"), BarColumn(bar_width=28)]
     columns += [MofNCompleteColumn(), TimeRemainingColumn(compact=True)] if total else []
-    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+    # Where no one watches (a file, a pipe), a moving bar is noise: the line at a step's end says it all.
+    hidden = not console.is_terminal
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=hidden)

@@ -1,6 +1,8 @@
 """`ragnarok demo`: from nothing to answers with evidence, on text that every Python carries."""
 
 import io
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from indexes import IndexNotFound, build_index, open_index
-from ragnarok.assemble import PipelineSettings, build_pipeline
 from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import Json, ModelName
 from ragnarok.cli.render import evidence, result_json, sentence_text
@@ -20,9 +21,9 @@ from ragnarok.types import Sentence
 
 INDEX = "demo"
 QUESTIONS = (
-    "What does functools.lru_cache do when the cache is full?",
-    "How does the with statement deal with an exception?",
-    "How can I find the longest common prefix of several paths?",
+    "How do I make a temporary directory?",
+    "When is the else clause of a for loop executed?",
+    "What does functools.lru_cache do when maxsize is None?",
 )
 
 
@@ -38,10 +39,13 @@ def demo(
 
     Example: ragnarok demo
     """
+    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from ragnarok.assemble import PipelineSettings, build_pipeline
+
     steps = Steps()
     _ensure_index(steps)
     with steps.step("index opened, model loaded"):
-        pipeline = build_pipeline(PipelineSettings(index=INDEX, model=model))
+        pipeline = build_pipeline(PipelineSettings(index=INDEX, model=model, depth=10))
     results = []
     for number, question in enumerate(QUESTIONS, start=1):
         if not json:
@@ -54,8 +58,9 @@ def demo(
     if picture is not None:
         _draw(results[0], picture)
     out.print(_timings(results, steps))
-    out.print('[dim]Ask another question:[/] .venv/bin/ragnarok ask "How do I sort a list by two keys?"')
-    out.print("[dim]Start the service:   [/] .venv/bin/ragnarok serve   (then open http://127.0.0.1:8000)")
+    program = Path(sys.argv[0]).name if shutil.which("ragnarok") else ".venv/bin/ragnarok"
+    print(f'Ask another question: {program} ask "How do I make a temporary directory?"')
+    print(f"Start the service:    {program} serve    then open http://127.0.0.1:8000")
 
 
 def _ensure_index(steps: Steps) -> None:

@@ -18,7 +18,6 @@ from ragnarok.cli.console import err, out, print_json
 from ragnarok.cli.options import Json
 from ragnarok.errors import MACHINE
 from rerank.errors import RerankError
-from rerank.model import PACKAGED, packaged_file
 
 LEAST_FREE = 2 * 1024**3
 """Bytes of disk below which a model cannot be converted or an index of any size built."""
@@ -55,6 +54,9 @@ def doctor(json: Json = False) -> None:
 
 def examine() -> Iterator[Finding]:
     """Look at everything, in the order in which it is needed."""
+    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from rerank.model import PACKAGED, packaged_file
+
     yield Finding("Python", True, platform.python_version())
     for package in ("torch", "transformers", "pyserini", "faiss-cpu", "fastapi"):
         yield _try(package, partial(importlib.metadata.version, package), "make setup")

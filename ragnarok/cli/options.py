@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ragnarok.assemble import GeneratorName, Method
+from indexes import Method
+from ragnarok.types import GeneratorName
 from rerank.errors import BadHeads
-from rerank.icr import Head
 
 IndexName = Annotated[
     str,
@@ -56,7 +56,7 @@ Heads = Annotated[
 _PAIR = re.compile(r"(\d+)-(\d+)")
 
 
-def read_heads(text: str | None) -> tuple[Head, ...] | None:
+def read_heads(text: str | None) -> tuple[tuple[int, int], ...] | None:
     """Layer-head pairs from an option's value or the file it names. Raises `BadHeads`."""
     if text is None:
         return None

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
@@ -28,7 +27,7 @@ def hits_json(hits: Iterable[Hit]) -> list[dict[str, Any]]:
 
 def sentence_text(sentence: Sentence) -> Text:
     """A sentence and its citations, numbered from 1."""
-    text = Text(sentence.text)
+    text = Text(_flat(sentence.text))
     for citation in sentence.citations:
         text.append(f" [{citation + 1}]", style="bold cyan")
     return text
@@ -59,21 +58,18 @@ def hit_list(console: Console, hits: Sequence[Hit]) -> RenderableType:
 
 def _passage(console: Console, mark: str, hit: Hit) -> RenderableType:
     title = Text(mark, style="bold cyan")
-    title.append(hit.passage.title or hit.docid, style="bold")
+    title.append(_flat(hit.passage.title) or hit.docid, style="bold")
     marks = hit.highlights if isinstance(hit, RankedHit) else ()
     body = highlighted(hit.passage.text, marks, plain=console.color_system is None)
-    foot = Text(f"{hit.docid}  score {hit.score:.3f}", style="dim")
     if hit.passage.url:
-        foot.append(f"  {hit.passage.url}")
-    return Padding(
-        Panel(body, title=title, title_align="left", subtitle=_move(hit) + foot, subtitle_align="left"),
-        (0, 0, 0, 1),
-    )
+        body.append(f"\n{_flat(hit.passage.url)}", style="dim")
+    foot = _move(hit).append(hit.docid, style="dim")
+    return Panel(body, title=title, title_align="left", subtitle=foot, subtitle_align="left")
 
 
 def _move(hit: Hit) -> Text:
     if not isinstance(hit, RankedHit):
-        return Text(f"rank {hit.rank}  ", style="bold")
+        return Text(f"rank {hit.rank}, score {hit.score:.3f}  ", style="bold")
     arrow, style = ("=", "dim")
     if hit.rank != hit.first_rank:
         arrow, style = ("▲", "bold green") if hit.rank < hit.first_rank else ("▼", "yellow")

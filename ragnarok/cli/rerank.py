@@ -13,11 +13,8 @@ from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import FirstStage, Heads, Json, ModelName, read_heads
 from ragnarok.errors import NotFound
 from ragnarok.query import clean_query
-from ragnarok.rerankers import AttentionReranker
 from ragnarok.trec import Run, check_tag, read_run, read_topics, write_run
 from ragnarok.types import Hit, Passage
-from rerank.icr import IcrOptions, InContextReranker
-from rerank.model import load_model
 
 
 def rerank(
@@ -52,6 +49,11 @@ def rerank(
 
     Example: ragnarok rerank run.bm25.trec.gz -t queries.jsonl --corpus corpus.jsonl.gz -o run.icr.trec
     """
+    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from ragnarok.rerankers import AttentionReranker
+    from rerank.icr import IcrOptions, InContextReranker
+    from rerank.model import load_model
+
     check_tag(tag)
     steps = Steps()
     entries = read_run(run)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ragnarok.assemble import PipelineSettings, build_pipeline
 from ragnarok.batch import BatchOptions, run_batch
 from ragnarok.cli.console import Steps, out, print_json
 from ragnarok.cli.options import (
@@ -19,9 +18,7 @@ from ragnarok.cli.options import (
     ModelName,
     read_heads,
 )
-from ragnarok.generators import LocalOptions
 from ragnarok.trec import RULES, Year, read_topics
-from rerank.icr import IcrOptions
 
 
 def run(
@@ -50,6 +47,11 @@ def run(
 
     Example: ragnarok run topics.jsonl --index demo --output runs/first --tag first --year 2025
     """
+    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from ragnarok.assemble import PipelineSettings, build_pipeline
+    from ragnarok.generators import LocalOptions
+    from rerank.icr import IcrOptions
+
     steps = Steps()
     form = _year(year)
     questions = read_topics(topics)

@@ -22,7 +22,7 @@ class QuoteOptions:
 
     At most `sentences` of at least `least_words` words, from the best `passages` hits; `rank` weighs a
     passage's rank (log2) against its sentences' standardised attention; a sentence longer than `most_words`
-    is no quotation.
+    is no quotation. The second and third are quoted only if at most `behind` standard deviations behind.
     """
 
     passages: int = 4
@@ -30,6 +30,7 @@ class QuoteOptions:
     least_words: int = 4
     most_words: int = 60
     rank: float = 0.5
+    behind: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class QuoteGenerator:
             return
         scores = self._scores(query, candidates)
         best = sorted(range(len(candidates)), key=lambda i: -scores[i])[: self.options.sentences]
-        for chosen in sorted(best):
+        least = scores[best[0]] - self.options.behind
+        for chosen in sorted(place for place in best if scores[place] >= least):
             yield from builder.quote(candidates[chosen].text, candidates[chosen].place)
         yield builder.finish()
 

@@ -1,0 +1,73 @@
+"""The application: one process that answers questions and serves the page to ask them from.
+
+`uvicorn --factory service.app:create_app` starts it. One process holds one model: more of them behind one
+port would each load it again.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ragnarok.errors import FAULT, outcome_of
+from ragnarok.pipeline import Pipeline
+from service import problems, site
+from service.desk import Desk
+from service.door import BodyLimit
+from service.routes import health_routes, query_routes
+from service.settings import Settings, load_settings
+
+
+class ClearStart:
+    """Says in one line why a start failed, where a server would print a trace: most are ours to foresee."""
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        """Stand before `app`."""
+        self.app, self.desk = app, desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Change what is said of a failed start; leave all else alone."""
+
+        async def say(message: Message) -> None:
+            error = self.desk.failure
+            if message["type"] == "lifespan.startup.failed" and error and outcome_of(error) is not FAULT:
+                message["message"] = f"{outcome_of(error).title}: {error}"
+            await send(message)
+
+        await self.app(scope, receive, say if scope["type"] == "lifespan" else send)
+
+
+def create_app(settings: Settings | None = None, pipeline: Pipeline | None = None) -> FastAPI:
+    """The application, with the environment's settings unless some are given.
+
+    On start it builds the pipeline unless one is given. Raises `BadSetting`.
+    """
+    settings = settings or load_settings()
+    desk = Desk(settings, pipeline)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await desk.open()
+        try:
+            yield
+        finally:
+            await desk.close()
+
+    app = FastAPI(
+        title="Ragnarok",
+        summary="Retrieval, attention-driven re-ranking and attributed answers",
+        version=version("ragnarok-attention"),
+        lifespan=lifespan,
+        # The interactive pages load their scripts from another host; the document itself is served.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(ClearStart, desk=desk)
+    app.include_router(query_routes(desk))
+    app.include_router(health_routes(desk))
+    site.install(app)
+    problems.install(app)
+    return app

@@ -1,0 +1,67 @@
+"""What a request must be before anything is made of it: not too large, JSON, and UTF-8.
+
+Knows HTTP only; what the JSON must say is the schema's business.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class BodyLimit:
+    """Refuses bodies over a limit, by what they say of themselves and by what really comes in."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        """Stand before `app`."""
+        self.app, self.max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count the body while the application reads it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        seen = int(declared) if declared.isascii() and declared.isdigit() else 0
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive() if seen <= self.max_bytes else {"type": "http.request", "body": b""}
+            read += len(message.get("body", b""))
+            if max(seen, read) > self.max_bytes:
+                raise HTTPException(
+                    413, f"The body is over this service's limit of {self.max_bytes:,} bytes; send less."
+                )
+            return message
+
+        await self.app(scope, counted, send)
+
+
+class JsonRoute(APIRoute):
+    """A route whose requests carry JSON in UTF-8: anything else is refused by name."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler behind the two checks."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            sent = request.headers.get("content-type", "")
+            kind, _, parameters = sent.partition(";")
+            if kind.strip().lower() != "application/json":
+                raise HTTPException(415, f"The body is {sent[:80] or 'of no type'}; send application/json.")
+            if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
+                raise HTTPException(415, "The body's charset is not UTF-8; send UTF-8.")
+            try:
+                (await request.body()).decode()
+            except UnicodeDecodeError as error:
+                raise HTTPException(
+                    400, f"The body is not UTF-8: byte {error.start} cannot be read."
+                ) from None
+            return await handle(request)
+
+        return checked

@@ -1,0 +1,120 @@
+"""One envelope for every error: application/problem+json (RFC 9457).
+
+What an error of the pipeline means is said in `ragnarok.errors`, what an error of the door means here.
+What neither knows is a fault of ours: it is logged, and the client learns nothing of its inside.
+"""
+
+import http
+import logging
+import re
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from indexes.errors import IndexesError
+from ragnarok.errors import FAULT, RagnarokError, outcome_of
+from rerank.errors import RerankError
+from service.errors import Busy, NotReady, ServiceError, Stopping
+
+RETRY_AFTER = 5
+"""Seconds after which a client may try again what could not be done now."""
+
+_log = logging.getLogger("uvicorn.error")
+
+_OURS: dict[type[Exception], tuple[int, str]] = {
+    Busy: (429, "Too many questions wait"),
+    NotReady: (503, "Not ready yet"),
+    Stopping: (503, "Shutting down"),
+}
+
+
+_HANDLED: tuple[type[Exception], ...] = (
+    RagnarokError,
+    IndexesError,
+    RerankError,
+    ServiceError,
+    HTTPException,
+    RequestValidationError,
+    Exception,
+)
+
+
+class Wrong(BaseModel):
+    """One thing wrong with a request: where, as a JSON pointer into the body, and what."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error. `type` identifies its kind; `detail` is about this occurrence and says the way out."""
+
+    type: str = Field(examples=["urn:ragnarok:problem:bad-query"])
+    title: str
+    status: int
+    detail: str
+    errors: list[Wrong] | None = None
+
+    def response(self, headers: Mapping[str, str] | None = None) -> Response:
+        """The HTTP response that carries this."""
+        extra = {"Retry-After": str(RETRY_AFTER)} if self.status in {429, 503} else {}
+        return Response(
+            self.model_dump_json(exclude_none=True),
+            self.status,
+            {"Cache-Control": "no-store", **extra, **(headers or {})},
+            media_type="application/problem+json",
+        )
+
+
+def problem_of(error: Exception) -> Problem:
+    """The envelope of any error; logs what is a fault of ours."""
+    if isinstance(error, RequestValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        title = http.HTTPStatus(error.status_code).phrase
+        return Problem(type="about:blank", title=title, status=error.status_code, detail=error.detail)
+    outcome = outcome_of(error)
+    status, title = _OURS.get(type(error), (outcome.status, outcome.title))
+    # A fault of ours is logged with its trace, and so is what this machine must be mended for.
+    if status >= 500 and type(error) not in _OURS:
+        _log.error("%s: %s", title, error, exc_info=error)
+    if outcome is FAULT and type(error) not in _OURS:
+        return Problem(
+            type="about:blank", title=title, status=status, detail="The service failed; its log says why."
+        )
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
+    return Problem(type=f"urn:ragnarok:problem:{kind}", title=title, status=status, detail=str(error))
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    found = error.errors()
+    if found and found[0]["type"] == "json_invalid":
+        detail = f"The body is not JSON: {found[0]['ctx']['error']} at character {found[0]['loc'][-1]}."
+        return Problem(type="about:blank", title="Bad Request", status=400, detail=detail)
+    wrong = [Wrong(pointer=_pointer(one["loc"]), detail=one["msg"]) for one in found]
+    return Problem(
+        type="urn:ragnarok:problem:invalid-request",
+        title="The request is not as it must be",
+        status=422,
+        detail="; ".join(f"{one.pointer or 'the body'}: {one.detail}" for one in wrong),
+        errors=wrong,
+    )
+
+
+def _pointer(location: tuple[str | int, ...]) -> str:
+    """`("body", "depth")` as `/depth`. A name that the client made up is not repeated at any length."""
+    return "".join(f"/{str(step)[:64]}" for step in location[1:])
+
+
+async def _respond(_: Request, error: Exception) -> Response:
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return problem_of(error).response(headers)
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of `app` the one envelope."""
+    for kind in _HANDLED:
+        app.add_exception_handler(kind, _respond)

@@ -1,0 +1,101 @@
+"""One thread that works through jobs one at a time, for an event loop that must never wait for it.
+
+A job is an iterator: what it yields reaches the event loop as it comes. Jobs queue up to a limit. One that
+nobody waits for any more is not begun, or ended after what it yields next. Knows nothing of what jobs do.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from threading import Event
+from typing import Any, Final, Generic, TypeVar
+
+from service.errors import Busy, Stopping
+
+T = TypeVar("T")
+
+STOPPING = "the service is shutting down; ask again in a moment"
+
+
+class _End:
+    """Marks the end of a job in its queue."""
+
+
+_END: Final = _End()
+
+
+class Job(Generic[T]):
+    """What one caller asked for: iterate it for what it yields; `leave` it when nobody needs the rest."""
+
+    def __init__(self, make: Callable[[], Generator[T]]) -> None:
+        """Prepare to run what `make` makes."""
+        self._make = make
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[T | _End] = asyncio.Queue()
+        self._left = Event()
+        self._future: Future[bool] = Future()
+
+    def start(self, pool: ThreadPoolExecutor, ended: Callable[["Job[T]"], None]) -> None:
+        """Queue up in `pool`; `ended` is called in the event loop once no thread can be at it any more."""
+
+        def end(_: Future[bool]) -> None:
+            self._events.put_nowait(_END)
+            ended(self)
+
+        self._future = pool.submit(self._run)
+        self._future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(end, future))
+
+    def leave(self) -> None:
+        """Give up the place in the queue, or end the work after what it yields next."""
+        self._left.set()
+        self._future.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Yield what the job yields and raise what it raises; `Stopping` when it was ended early."""
+        while not isinstance(event := await self._events.get(), _End):
+            yield event
+        if self._future.cancelled() or not self._future.result():
+            raise Stopping(STOPPING)
+
+    def _run(self) -> bool:
+        with closing(self._make()) as events:
+            for event in events:
+                self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+                if self._left.is_set():
+                    return False
+        return True
+
+
+class Worker:
+    """The thread and its queue. All methods belong to the event loop."""
+
+    def __init__(self, max_waiting: int) -> None:
+        """Let `max_waiting` jobs wait while one is being done."""
+        self.max_waiting = max_waiting
+        self._jobs: set[Job[Any]] = set()
+        self._closed = False
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pipeline")
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait behind the one that is being done."""
+        return max(len(self._jobs) - 1, 0)
+
+    def submit(self, make: Callable[[], Generator[T]]) -> Job[T]:
+        """Queue a job up. Raises `Busy` when too many wait and `Stopping` after `close`."""
+        if self._closed:
+            raise Stopping(STOPPING)
+        if len(self._jobs) > self.max_waiting:
+            raise Busy(f"{self.waiting} questions wait already, and no more may; ask again in a moment")
+        job = Job(make)
+        self._jobs.add(job)
+        job.start(self._pool, self._jobs.discard)
+        return job
+
+    async def close(self) -> None:
+        """Drop what waits, end what is being done after what it yields next, and wait for that."""
+        self._closed = True
+        for job in self._jobs:
+            job.leave()
+        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
