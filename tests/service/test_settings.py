@@ -3,7 +3,7 @@
 import pytest
 
 from ragnarok.assemble import PipelineSettings
-from service.errors import BadSettings
+from ragnarok.errors import BadSetting
 from service.settings import Settings, load_settings, variable
 
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(BadSettings, match=said):
+    with pytest.raises(BadSetting, match=said):
         load_settings()
 
 
