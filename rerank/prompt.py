@@ -86,7 +86,7 @@ def passage_context(
     room = model.shape.context - fixed
     lengths = [min(len(row), passage_tokens or len(row)) for row in ids]
     limit = _common_limit(lengths, room)
-    if limit < min(MIN_PASSAGE_TOKENS, max(lengths)):
+    if room < 0 or limit < min(MIN_PASSAGE_TOKENS, max(lengths)):
         raise ContextTooSmall(
             f"{len(passages)} passages do not fit the {model.shape.context} tokens that {model.name} reads: "
             f"{fixed} are taken, which leaves {max(room, 0) // len(passages)} a passage "

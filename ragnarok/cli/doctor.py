@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import typer
+from rich.markup import escape
 
 from indexes import default_root, list_indexes
 from indexes import java as jvm
@@ -45,7 +46,8 @@ def doctor(json: Json = False) -> None:
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            out.print(f"{'[green]✓[/]' if finding.ok else '[red]✗[/]'} {finding.name}: {finding.found}")
+            mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+            out.print(f"{mark} {finding.name}: {escape(finding.found)}")
             if not finding.ok:
                 err.print(f"  [yellow]→ {finding.remedy}[/]")
     if not all(finding.ok for finding in findings):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from ragnarok.cli.console import err, out, print_json
@@ -46,7 +47,7 @@ def evaluate(
     table = Table("measure", "mean" if not topics else "value", box=None)
     for qid, values in result.topics.items() if topics else ():
         for name, value in values.items():
-            table.add_row(f"{qid} {name}", f"{value:.4f}")
+            table.add_row(escape(f"{qid} {name}"), f"{value:.4f}")
     for name, value in result.mean.items():
         table.add_row(name, f"[bold]{value:.4f}[/]")
     out.print(table)
@@ -54,7 +55,8 @@ def evaluate(
         out.print(
             f"against {baseline}: {paired.difference:+.4f} {paired.measure} "
             f"({paired.wins} topics better, {paired.losses} worse, {paired.ties} equal, "
-            f"p = {paired.p_value:.3f})"
+            f"p = {paired.p_value:.3f})",
+            markup=False,
         )
     if result.missing:
         err.print(f"{len(result.missing)} judged topics are missing from the run and count as 0")

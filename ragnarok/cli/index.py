@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from indexes import ENCODERS, FORMATS, build_index, default_root, list_indexes
+from indexes import ENCODERS, FORMATS, IndexesError, build_index, default_root, list_indexes
 from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import Json
 
@@ -44,22 +45,28 @@ def index(
     steps = Steps()
     parts = [part for part, wanted in (("bm25", bm25), ("dense", dense)) if wanted]
     chosen = name or Path(corpus).resolve().name.split(".")[0]
-    with steps.stages(f"index {chosen}") as progress:
-        built = build_index(
-            corpus,
-            chosen,
-            corpus_format=corpus_format,
-            parts=parts,
-            encoder=encoder,
-            replace=replace,
-            progress=progress,
-        )
+    try:
+        with steps.stages(f"index {escape(chosen)}") as progress:
+            built = build_index(
+                corpus,
+                chosen,
+                corpus_format=corpus_format,
+                parts=parts,
+                encoder=encoder,
+                replace=replace,
+                progress=progress,
+            )
+    except IndexesError as error:
+        # The root itself is raised for a name or parts that no index can have: wrong usage.
+        if type(error) is IndexesError:
+            raise typer.BadParameter(str(error)) from error
+        raise
     with built:
         manifest = built.manifest
     if json:
         print_json({"name": manifest.name, "folder": str(built.folder), "passages": manifest.passages})
     else:
-        out.print(f"{manifest.passages:,} passages in {built.folder}")
+        out.print(f"{manifest.passages:,} passages in {built.folder}", markup=False)
         err.print(f'[dim]ask it: ragnarok ask "…" --index {chosen}[/]')
 
 

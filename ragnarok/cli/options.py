@@ -1,5 +1,6 @@
 """Options that several commands share, with one wording each."""
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Annotated
@@ -53,16 +54,25 @@ Heads = Annotated[
     ),
 ]
 
-_PAIR = re.compile(r"(\d+)-(\d+)")
+_PAIR = re.compile(r"(\d{1,6})-(\d{1,6})", re.ASCII)
 
 
 def read_heads(text: str | None) -> tuple[tuple[int, int], ...] | None:
     """Layer-head pairs from an option's value or the file it names. Raises `BadHeads`."""
     if text is None:
         return None
-    file = Path(text)
-    words = (file.read_text() if file.is_file() else text).replace(",", " ").split()
-    pairs = [_PAIR.fullmatch(word) for word in words]
-    if not words or None in pairs:
+    pairs = _pairs(text)
+    if not pairs:
+        # A name that no file can have is no file; one that is not text holds no pairs.
+        with contextlib.suppress(OSError, ValueError):
+            pairs = _pairs(Path(text).read_text(encoding="utf-8"))
+    if not pairs:
         raise BadHeads(f"heads are layer-head pairs such as 12-3,14-0; {text!r} is not (nor a file of them)")
-    return tuple((int(pair[1]), int(pair[2])) for pair in pairs if pair is not None)
+    return pairs
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    """The pairs that a text consists of; none if anything else is in it."""
+    found = [_PAIR.fullmatch(word) for word in text.replace(",", " ").split()]
+    pairs = tuple((int(pair[1]), int(pair[2])) for pair in found if pair is not None)
+    return pairs if len(pairs) == len(found) else ()

@@ -55,9 +55,11 @@ def rerank(
     from rerank.model import load_model
 
     check_tag(tag)
+    if corpus is None and index is None:
+        raise typer.BadParameter("give --corpus or --index: the run has docids, but re-ranking reads text")
     steps = Steps()
     entries = read_run(run)
-    questions = {topic.qid: clean_query(topic.text) for topic in read_topics(topics)}
+    questions = {topic.qid: topic.text for topic in read_topics(topics)}
     if unknown := [qid for qid in entries if qid not in questions]:
         raise NotFound(
             f"{topics} has no topic {unknown[0]!r}, which {run} ranks ({len(unknown)} such topics)"
@@ -75,12 +77,15 @@ def rerank(
     with steps.stages("re-ranked") as progress:
         for done, (qid, listed) in enumerate(entries.items()):
             progress("topics", done, len(entries))
-            hits = [Hit(e.docid, e.score, e.rank, passages[e.docid]) for e in listed[:depth]]
+            hits = [
+                Hit(e.docid, e.score, rank, passages[e.docid])
+                for rank, e in enumerate(listed[:depth], start=1)
+            ]
             if shuffle is not None:
                 # A topic's own generator: the order does not depend on which topics came before.
                 random.Random(f"{shuffle} {qid}").shuffle(hits)
             start = time.perf_counter()
-            ranked = reranker.rerank(questions[qid], hits)
+            ranked = reranker.rerank(clean_query(questions[qid]), hits)
             seconds.append(time.perf_counter() - start)
             cut += sum(hit.cut for hit in ranked)
             result[qid] = list(ranked)
@@ -96,7 +101,9 @@ def rerank(
     if json:
         print_json(report)
         return
-    out.print(f"{report['topics']} topics, median {report['seconds_median']} s, written to {output}")
+    out.print(
+        f"{report['topics']} topics, median {report['seconds_median']} s, written to {output}", markup=False
+    )
     if cut:
         err.print(
             f"{cut} of {report['passages']} passages were read only in part, to fit the model's context"
@@ -109,8 +116,7 @@ def _passages(entries: Run, depth: int, corpus: Path | None, index: str | None) 
     if index is not None:
         with open_index(index) as opened:
             return {docid: opened.passage(docid) for docid in wanted}
-    if corpus is None:
-        raise typer.BadParameter("give --corpus or --index: the run has docids, but re-ranking reads text")
+    assert corpus is not None
     found = {passage.docid: passage for passage in read_corpus(corpus) if passage.docid in wanted}
     if missing := sorted(wanted - found.keys()):
         raise NotFound(f"{corpus} has no passage {missing[0]!r}, which the run ranks ({len(missing)} such)")

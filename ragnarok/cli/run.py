@@ -74,7 +74,7 @@ def run(
         print_json({"topics": len(questions), "files": [str(path) for path in written]})
     else:
         for path in written:
-            out.print(str(path), soft_wrap=True)
+            out.print(str(path), soft_wrap=True, markup=False)
 
 
 def _year(year: int) -> Year:

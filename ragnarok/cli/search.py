@@ -61,4 +61,4 @@ def _search_topics(
         found = index.search(queries, hits, method=method, k1=k1, b=b)
     run = {topic.qid: listed for topic, listed in zip(questions, found, strict=True)}
     write_run(output, run, tag)
-    out.print(str(output), soft_wrap=True)
+    out.print(str(output), soft_wrap=True, markup=False)

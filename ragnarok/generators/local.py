@@ -109,7 +109,12 @@ class _Writing:
             if last in self.model.stop_tokens:
                 return
             written.append(last)
-            text = str(self.model.tokenizer.decode(written, skip_special_tokens=True))
+            # Not tidied up (some tokenizers close gaps before commas): what is there must stay as it was.
+            text = str(
+                self.model.tokenizer.decode(
+                    written, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
+            )
             # Half of a multi-byte letter decodes to U+FFFD: wait for the rest.
             piece = "" if text.endswith("\ufffd") else text[len(self._text) :]
             self._text += piece

@@ -1,6 +1,7 @@
 """Re-ranking by a model's attention, joined with what the first stage knew."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from ragnarok.types import Highlight, Hit, RankedHit
@@ -10,7 +11,8 @@ from rerank.icr import InContextReranker, TokenScore
 HIGHLIGHT_FROM = 0.3
 """Words are highlighted that drew at least this share of what the passage's strongest word drew."""
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w[\w\u0300]*")
+"""A word of a text whose combining marks `_plain` has made one and the same."""
 
 
 class AttentionReranker:
@@ -27,7 +29,7 @@ class AttentionReranker:
         Raises `ContextTooSmall` and `NumericalError`.
         """
         reading = self.reader.read(query, [hit.passage.contents for hit in hits])
-        scores = fuse(reading.scores, self.first_stage)
+        scores = fuse(reading.scores, [hit.rank for hit in hits], self.first_stage)
         order = sorted(range(len(hits)), key=lambda place: (-scores[place], hits[place].rank))
         return [
             RankedHit(
@@ -55,9 +57,14 @@ def highlights(hit: Hit, tokens: Sequence[TokenScore]) -> tuple[Highlight, ...]:
         first = token.start - shift + len(letters) - len(letters.lstrip())
         if token.start >= shift and first < len(text):
             drawn[first] += token.score
-    words = [(m.start(), m.end(), sum(drawn[m.start() : m.end()])) for m in _WORD.finditer(text)]
+    words = [(m.start(), m.end(), sum(drawn[m.start() : m.end()])) for m in _WORD.finditer(_plain(text))]
     strongest = max((score for *_, score in words), default=0.0)
     if strongest <= 0:
         return ()
     shares = [(start, end, score / strongest) for start, end, score in words]
     return tuple(Highlight(start, end, share) for start, end, share in shares if share >= HIGHLIGHT_FROM)
+
+
+def _plain(text: str) -> str:
+    """The text, as long as it was, with every combining mark (vowel signs, accents) as U+0300."""
+    return "".join("\u0300" if unicodedata.category(c)[0] == "M" else c for c in text)
