@@ -1,4 +1,4 @@
-"""Makes the pictures of the README: `python docs/pictures.py` with the demo index built and Chromium installed.
+"""Makes the README's pictures: `python docs/pictures.py`, with the demo index built and Chromium installed.
 
 The terminal's picture is drawn by `ragnarok demo --picture`, the page's by a headless browser.
 """

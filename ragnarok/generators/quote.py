@@ -6,6 +6,7 @@ than they write.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from ragnarok.sentences import split_sentences
 from ragnarok.types import Answer, Hit, Sentence
 from rerank.icr import IcrOptions, InContextReranker
 from rerank.model import Model
+
+# A line break inside a paragraph is the text's width, not the end of a sentence.
+_WRAP = re.compile(r"(?<!\n)[ \t]*\n(?![ \t]*(?:\n|[-*+•>|]|\d+[.)]))[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class QuoteGenerator:
     def _candidates(self, hits: Sequence[Hit]) -> Iterator[_Candidate]:
         seen = set()
         for place, hit in enumerate(hits):
-            for sentence in split_sentences(hit.passage.text):
+            for sentence in split_sentences(_WRAP.sub(" ", hit.passage.text)):
                 text = " ".join(sentence.split())
                 fits = self.options.least_words <= len(text.split()) <= self.options.most_words
                 if fits and text not in seen:
