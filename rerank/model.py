@@ -59,7 +59,10 @@ UNLOADABLE = (
 
 _HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 # The hub's client changes its HTTP library from time to time; its own error derives from that library's.
-_NO_ANSWER = (OSError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
+_NO_ANSWER: tuple[type[Exception], ...] = (
+    OSError,
+    *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ def load_model(
     cached = {"local_files_only": True} if _is_hub_id(source) and not _hub_answers(source) else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **cached)
-        network, loaded = AutoModelForCausalLM.from_pretrained(
+        found: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype or _dtype(place), output_loading_info=True, **cached
         )
     except UNLOADABLE as error:
@@ -184,6 +187,7 @@ def load_model(
                 f"model {source!r} could not be fetched from the hub or its cache: {_one_line(error)}"
             ) from error
         raise ModelUnfit(f"model {source!r} could not be loaded: {_one_line(error)}") from error
+    network, loaded = found
     if missing := sorted(loaded["missing_keys"]):
         raise ModelUnfit(
             f"model {source!r} lacks {len(missing)} of its weights, {missing[0]} for one: "
