@@ -5,19 +5,24 @@ others are finished topics, each written and synced before the next begins. Star
 settings, a run goes on after the last whole record; with others it is refused.
 """
 
+import errno
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from ragnarok.errors import BadFormat, RunConflict
+from indexes.errors import DiskFull
+from ragnarok.errors import BadFormat, NotFound, RunConflict
 from ragnarok.pipeline import Pipeline
 from ragnarok.trec import RunEntry, Year, answer_record, check_tag, fit_answer, write_answers, write_run
 from ragnarok.types import Answer, Sentence, Topic
 
 PROGRESS = "progress.jsonl"
+PARTS = ("settings", "options")
+"""What the first line holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,10 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A finished topic."""
+    """A finished topic; `text` is its question."""
 
     qid: str
+    text: str
     hits: tuple[tuple[str, float], ...]
     answer: Answer | None
     seconds: dict[str, float]
@@ -57,17 +63,19 @@ def run_batch(
     before an error stay finished.
     """
     check_tag(options.tag)
-    folder.mkdir(parents=True, exist_ok=True)
     journal = folder / PROGRESS
     header = json.loads(json.dumps({"settings": dict(settings), "options": asdict(options)}))
-    done = _resume(journal, header)
-    with journal.open("a", encoding="utf-8") as log:
-        for topic in topics:
-            progress("topics", len(done), len(topics))
-            if topic.qid not in done:
-                done[topic.qid] = _run_topic(pipeline, topic, options)
-                _append(log, asdict(done[topic.qid]))
-        progress("topics", len(done), len(topics))
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        done = _resume(journal, header)
+    _check_topics(folder, topics, done)
+    for number, topic in enumerate(topics):
+        progress("topics", number, len(topics))
+        if topic.qid not in done:
+            done[topic.qid] = _run_topic(pipeline, topic, options)
+            with _writing(folder):
+                _append(journal, asdict(done[topic.qid]))
+    progress("topics", len(topics), len(topics))
     run = {
         topic.qid: [
             RunEntry(docid, rank, score, options.tag)
@@ -97,15 +105,47 @@ def run_batch(
 def _run_topic(pipeline: Pipeline, topic: Topic, options: BatchOptions) -> Done:
     if not options.answers:
         _, ranked = pipeline.rank(topic.text, depth=options.depth)
-        return Done(topic.qid, tuple((hit.docid, hit.score) for hit in ranked), None, {})
+        return Done(topic.qid, topic.text, tuple((h.docid, h.score) for h in ranked), None, {})
     result = pipeline.ask(topic.text, depth=options.depth)
-    return Done(topic.qid, tuple((h.docid, h.score) for h in result.hits), result.answer, result.timings)
+    hits = tuple((hit.docid, hit.score) for hit in result.hits)
+    return Done(topic.qid, topic.text, hits, result.answer, result.timings)
 
 
-def _append(log: TextIO, record: object) -> None:
-    log.write(json.dumps(record, ensure_ascii=False) + "\n")
-    log.flush()
-    os.fsync(log.fileno())
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turns what the system says of a folder that cannot be written into errors of ours."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFull(
+                f"{folder}: {reason}; make room and start again: finished topics are kept"
+            ) from error
+        raise NotFound(f"{folder}: cannot be written ({reason}); choose another folder") from error
+
+
+def _check_topics(folder: Path, topics: Sequence[Topic], done: Mapping[str, Done]) -> None:
+    """Refuse a topic that was finished with another text: its answer would stand under the new question."""
+    for topic in topics:
+        if topic.qid in done and done[topic.qid].text != topic.text:
+            raise RunConflict(
+                f"{folder} holds a run with another text of topic {topic.qid!r} "
+                f"({done[topic.qid].text!r}, now {topic.text!r}); give another folder or remove it"
+            )
+
+
+def _append(journal: Path, record: object) -> None:
+    """Add a whole line, on the disk before the next topic begins; after a failure nothing of it is left."""
+    with journal.open("ab") as log:
+        size = log.tell()
+        try:
+            log.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+            log.flush()
+            os.fsync(log.fileno())
+        except OSError:
+            log.truncate(size)
+            raise
 
 
 def _resume(journal: Path, header: dict[str, object]) -> dict[str, Done]:
@@ -116,14 +156,17 @@ def _resume(journal: Path, header: dict[str, object]) -> dict[str, Done]:
         lines.pop()
         _truncate(journal, sum(map(len, lines)))
     if not lines:
-        with journal.open("w", encoding="utf-8") as log:
-            _append(log, header)
+        _append(journal, header)
         return {}
+    finished: list[Done] = []
     try:
-        first, *records = [json.loads(line) for line in lines]
-        finished = [_done(record) for record in records]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadFormat(f"{journal} is damaged ({error}); remove it to start this run afresh") from error
+        first = _header(json.loads(lines[0]))
+        finished.extend(_done(json.loads(line)) for line in lines[1:])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise BadFormat(
+            f"{journal} is damaged ({error}) after {len(finished)} whole topics; "
+            "remove it to start this run afresh"
+        ) from error
     if first != header:
         changed = ", ".join(_differences(first, header))
         raise RunConflict(
@@ -137,19 +180,26 @@ def _truncate(journal: Path, size: int) -> None:
         log.truncate(size)
 
 
+def _header(first: object) -> dict[str, Any]:
+    """The settings a run was started with: the first line, if it is one."""
+    if not (isinstance(first, dict) and all(isinstance(first.get(part), dict) for part in PARTS)):
+        raise ValueError("it does not say with which settings the run was started")
+    return first
+
+
 def _done(record: dict[str, Any]) -> Done:
     answer = record["answer"]
     if answer is not None:
         sentences = tuple(Sentence(s["text"], tuple(s["citations"])) for s in answer["sentences"])
         answer = Answer(answer["query"], sentences, tuple(answer["references"]), tuple(answer["notes"]))
     hits = tuple((str(docid), float(score)) for docid, score in record["hits"])
-    return Done(record["qid"], hits, answer, record["seconds"])
+    return Done(record["qid"], record["text"], hits, answer, record["seconds"])
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [
-        f"{name}: {old.get(part, {}).get(name)!r}, now {value!r}"
-        for part, values in new.items()
-        for name, value in values.items()
-        if old.get(part, {}).get(name) != value
+        f"{name}: {old[part].get(name)!r}, now {new[part].get(name)!r}"
+        for part in PARTS
+        for name in old[part] | new[part]
+        if old[part].get(name) != new[part].get(name)
     ]

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import re
+import struct
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ UNLOADABLE = (
     AttributeError,
     ImportError,
     RuntimeError,
+    EOFError,
+    struct.error,
     SafetensorError,
     StrictDataclassError,
 )

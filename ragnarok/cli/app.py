@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import warnings
 
@@ -39,19 +40,22 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output has left (`| head`); there is no one to tell.
-        sys.stderr.close()
-        sys.exit(0)
+        # The reader of our output has left (`| head`). As typer and rich do: say nothing, and exit with 1.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except tuple(OUTCOMES) as error:
         outcome = outcome_of(error)
+        detail = " ".join(str(error).splitlines())
         if "--json" in sys.argv:
-            problem = {"error": type(error).__name__, "title": outcome.title, "detail": str(error)}
+            problem = {"error": type(error).__name__, "title": outcome.title, "detail": detail}
             sys.stderr.write(json.dumps(problem, ensure_ascii=False) + "\n")
         else:
-            sys.stderr.write(f"{outcome.title}: {error}\n")
+            sys.stderr.write(f"{outcome.title}: {detail}\n")
         sys.exit(outcome.exit_code)

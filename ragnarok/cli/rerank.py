@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from indexes import open_index, read_corpus
 from ragnarok.cli.console import Steps, err, out, print_json
@@ -20,7 +21,9 @@ from ragnarok.types import Hit, Passage
 def rerank(
     run: Annotated[Path, typer.Argument(help="TREC run file to re-rank (.gz too).")],
     topics: Annotated[Path, typer.Option("--topics", "-t", help="Topics: TSV or JSONL.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the re-ranked run goes.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", dir_okay=False, help="Where the re-ranked run goes.")
+    ],
     corpus: Annotated[
         Path | None, typer.Option("--corpus", help="Collection with the passages' text.")
     ] = None,
@@ -57,19 +60,20 @@ def rerank(
     check_tag(tag)
     if corpus is None and index is None:
         raise typer.BadParameter("give --corpus or --index: the run has docids, but re-ranking reads text")
+    options = IcrOptions(
+        instruction=instruction, order=order, heads=read_heads(heads), passage_tokens=passage_tokens
+    )
     steps = Steps()
     entries = read_run(run)
-    questions = {topic.qid: topic.text for topic in read_topics(topics)}
-    if unknown := [qid for qid in entries if qid not in questions]:
+    texts = {topic.qid: topic.text for topic in read_topics(topics)}
+    if unknown := [qid for qid in entries if qid not in texts]:
         raise NotFound(
             f"{topics} has no topic {unknown[0]!r}, which {run} ranks ({len(unknown)} such topics)"
         )
+    questions = {qid: clean_query(texts[qid]) for qid in entries}
     with steps.step("passages read"):
         passages = _passages(entries, depth, corpus, index)
-    with steps.step(f"model {model} ready"):
-        options = IcrOptions(
-            instruction=instruction, order=order, heads=read_heads(heads), passage_tokens=passage_tokens
-        )
+    with steps.step(f"model {escape(model)} ready"):
         reranker = AttentionReranker(InContextReranker(load_model(model), options), first_stage=first_stage)
     result: dict[str, list[Hit]] = {}
     seconds: list[float] = []
@@ -85,7 +89,7 @@ def rerank(
                 # A topic's own generator: the order does not depend on which topics came before.
                 random.Random(f"{shuffle} {qid}").shuffle(hits)
             start = time.perf_counter()
-            ranked = reranker.rerank(clean_query(questions[qid]), hits)
+            ranked = reranker.rerank(questions[qid], hits)
             seconds.append(time.perf_counter() - start)
             cut += sum(hit.cut for hit in ranked)
             result[qid] = list(ranked)

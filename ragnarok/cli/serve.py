@@ -1,11 +1,13 @@
 """`ragnarok serve`: the REST endpoint and the page, in one process."""
 
 import os
+import socket
 from typing import Annotated
 
 import typer
 
 from ragnarok.cli.options import IndexName, ModelName
+from ragnarok.errors import BadSetting
 
 
 def serve(
@@ -22,6 +24,18 @@ def serve(
     """
     import uvicorn
 
+    _check_free(host, port)
+
     # By name, not by import: services are built on the pipeline, never the other way round.
     os.environ["RAGNAROK_INDEX"], os.environ["RAGNAROK_MODEL"] = index, model
     uvicorn.run("service.app:create_app", factory=True, host=host, port=port, log_level="info")
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse an address that cannot be had before a model is loaded for it."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise BadSetting(
+            f"{host}:{port} cannot be listened on ({error.strerror}); choose another with --port or --host"
+        ) from error

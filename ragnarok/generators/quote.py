@@ -19,6 +19,9 @@ from rerank.model import Model
 # A line break inside a paragraph is the text's width, not the end of a sentence.
 _WRAP = re.compile(r"(?<!\n)[ \t]*\n(?![ \t]*(?:\n|[-*+•>|]|\d+[.)]))[ \t]*")
 
+TOKENS = 64
+"""Of the model's context, for each candidate: what it takes, and its share of the rest of the prompt."""
+
 
 @dataclass(frozen=True, slots=True)
 class QuoteOptions:
@@ -26,10 +29,12 @@ class QuoteOptions:
 
     At most `sentences` of at least `least_words` words, from the best `passages` hits; `rank` weighs a
     passage's rank (log2) against its sentences' standardised attention; a sentence longer than `most_words`
-    is no quotation. The second and third are quoted only if at most `behind` standard deviations behind.
+    is no quotation. The second and third are quoted only if at most `behind` standard deviations behind. At
+    most `candidates` sentences are read, as many of each passage: fewer where the model's context is small.
     """
 
     passages: int = 4
+    candidates: int = 100
     sentences: int = 3
     least_words: int = 4
     most_words: int = 60
@@ -50,6 +55,7 @@ class QuoteGenerator:
     def __init__(self, model: Model, options: QuoteOptions | None = None) -> None:
         """Take the model whose attention chooses."""
         self.options = options or QuoteOptions()
+        self._most = min(self.options.candidates, model.shape.context // TOKENS)
         self._readers = [InContextReranker(model, IcrOptions(order=order)) for order in ("given", "reversed")]
 
     def stream(self, query: str, hits: Sequence[Hit]) -> Iterator[Sentence | Answer]:
@@ -75,11 +81,13 @@ class QuoteGenerator:
     def _candidates(self, hits: Sequence[Hit]) -> Iterator[_Candidate]:
         seen = set()
         for place, hit in enumerate(hits):
+            room = max(self._most // len(hits), 1)
             for sentence in split_sentences(_WRAP.sub(" ", hit.passage.text)):
                 text = " ".join(sentence.split())
                 fits = self.options.least_words <= len(text.split()) <= self.options.most_words
-                if fits and text not in seen:
+                if fits and text not in seen and room:
                     seen.add(text)
+                    room -= 1
                     yield _Candidate(place, text)
 
     def _scores(self, query: str, candidates: list[_Candidate]) -> list[float]:

@@ -44,10 +44,8 @@ def pipeline(shelf: Shelf) -> Pipeline:
     return Pipeline(shelf, KeepOrder(), Clerk(), depth=2)
 
 
-def run(
-    folder: Path, shelf: Shelf, settings: dict[str, object] | None = None, year: Year = 2025
-) -> list[Path]:
-    return run_batch(pipeline(shelf), TOPICS, folder, BatchOptions("t", year, 2), settings or {"index": "x"})
+def run(folder: Path, shelf: Shelf, index: str = "x", year: Year = 2025) -> list[Path]:
+    return run_batch(pipeline(shelf), TOPICS, folder, BatchOptions("t", year, 2), {"index": index})
 
 
 def test_events_come_in_order_and_ask_gathers_them() -> None:

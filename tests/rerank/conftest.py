@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -35,8 +34,7 @@ TEMPLATE = (
 )
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE with the 256 bytes and a few merges: nothing is ever unknown to it."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -93,9 +91,3 @@ def make_model(family: str, tokenizer: PreTrainedTokenizerFast, dtype: torch.dty
                 parameter.normal_(0, 0.3)
             parameter.data = parameter.data.to(dtype)
     return Model(family, network, tokenizer)
-
-
-@pytest.fixture(scope="session")
-def small(tokenizer: PreTrainedTokenizerFast) -> Model:
-    """A tiny Llama in fp32."""
-    return make_model("llama", tokenizer)
