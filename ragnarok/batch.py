@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from indexes.errors import DiskFull
-from ragnarok.errors import BadFormat, NotFound, RunConflict
+from ragnarok.errors import BadFormat, BadQuery, NotFound, RunConflict
 from ragnarok.pipeline import Pipeline
+from ragnarok.query import clean_query
 from ragnarok.trec import RunEntry, Year, answer_record, check_tag, fit_answer, write_answers, write_run
 from ragnarok.types import Answer, Sentence, Topic
 
@@ -63,6 +64,8 @@ def run_batch(
     before an error stay finished.
     """
     check_tag(options.tag)
+    for topic in topics:
+        _check_question(topic)
     journal = folder / PROGRESS
     header = json.loads(json.dumps({"settings": dict(settings), "options": asdict(options)}))
     with _writing(folder):
@@ -123,6 +126,14 @@ def _writing(folder: Path) -> Iterator[None]:
                 f"{folder}: {reason}; make room and start again: finished topics are kept"
             ) from error
         raise NotFound(f"{folder}: cannot be written ({reason}); choose another folder") from error
+
+
+def _check_question(topic: Topic) -> None:
+    """Refuse now what would stop the run once it came to it."""
+    try:
+        clean_query(topic.text)
+    except BadQuery as error:
+        raise BadQuery(f"topic {topic.qid!r}: {error}") from error
 
 
 def _check_topics(folder: Path, topics: Sequence[Topic], done: Mapping[str, Done]) -> None:
@@ -197,9 +208,10 @@ def _done(record: dict[str, Any]) -> Done:
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    return [
+    found = [
         f"{name}: {old[part].get(name)!r}, now {new[part].get(name)!r}"
         for part in PARTS
         for name in old[part] | new[part]
         if old[part].get(name) != new[part].get(name)
     ]
+    return list(dict.fromkeys(found))  # The depth is among both parts.

@@ -17,6 +17,7 @@ from ragnarok.cli.options import (
 )
 from ragnarok.cli.render import answer_text, evidence, result_json
 from ragnarok.pipeline import Result
+from ragnarok.query import clean_query
 
 
 def ask(
@@ -45,6 +46,7 @@ def ask(
     from ragnarok.generators import LocalOptions
     from rerank.icr import IcrOptions
 
+    question = clean_query(question)
     steps = Steps()
     settings = PipelineSettings(
         index=index,

@@ -18,7 +18,7 @@ from ragnarok.cli.options import (
     ModelName,
     read_heads,
 )
-from ragnarok.trec import RULES, Year, read_topics
+from ragnarok.trec import RULES, Year, check_tag, read_topics
 
 
 def run(
@@ -65,7 +65,7 @@ def run(
         generate=LocalOptions(passages=passages, max_tokens=max_tokens),
         depth=depth,
     )
-    options = BatchOptions(tag, form, depth, answers, team, description)
+    options = BatchOptions(check_tag(tag), form, depth, answers, team, description)
     with steps.step("index and model ready"):
         pipeline = build_pipeline(settings)
     with steps.stages(f"{len(questions)} topics done") as progress:

@@ -13,9 +13,7 @@ import indexes.errors
 import ragnarok.errors
 import rerank.errors
 from ragnarok.cli import app
-from ragnarok.cli.render import highlighted
 from ragnarok.errors import OUTCOMES
-from ragnarok.types import Highlight
 
 PROGRAM = Path(sys.executable).parent / "ragnarok"
 NAMES = [command.name for command in app.registered_commands]
@@ -98,22 +96,3 @@ def test_a_broken_corpus_names_its_line_and_leaves_nothing(home: Path) -> None:
     done = call(home, "index", str(bad), "--name", "bad", "--no-dense")
     assert (done.returncode, "line 3" in done.stderr) == (3, True)
     assert [path.name for path in (home / "indexes").iterdir() if path.name.startswith("bad")] == []
-
-
-def test_eval_by_hand(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("1 Q0 a 1 2 x\n1 Q0 b 2 1 x\n2 Q0 a 1 1 x\n")
-    (tmp_path / "base").write_text("1 Q0 b 1 2 y\n1 Q0 a 2 1 y\n")
-    (tmp_path / "qrels").write_text("1 0 b 1\n2 0 a 1\n")
-    words = ["eval", str(tmp_path / "run"), str(tmp_path / "qrels"), "-m", "RR@10", "--json"]
-    done = CliRunner().invoke(app, [*words, "--baseline", str(tmp_path / "base")])
-    result = json.loads(done.stdout)
-    assert result["mean"] == {"RR@10": 0.75}
-    comparison = result["comparison"]
-    assert (comparison["wins"], comparison["losses"], comparison["difference"]) == (1, 1, 0.25)
-
-
-def test_highlights_show_without_colour_and_cannot_command_the_terminal() -> None:
-    text = "\x1b[31mred apples\nand bread"
-    start = text.index("apples")
-    shown = highlighted(text, (Highlight(start, start + 6, 1.0),), plain=True).plain
-    assert shown == "[31mred «apples» and bread"
