@@ -51,8 +51,9 @@ class Pipeline:
 
     def rank(self, query: str, *, depth: int | None = None) -> tuple[list[Hit], list[RankedHit]]:
         """The first stage's hits and the re-ranked ones. Raises `BadQuery` and the seams' errors."""
-        hits = self._retrieve(clean_query(query), depth)
-        return hits, self.reranker.rerank(clean_query(query), hits)
+        query = clean_query(query)
+        hits = self._retrieve(query, depth)
+        return hits, self.reranker.rerank(query, hits)
 
     def stream(self, query: str, *, depth: int | None = None) -> Iterator[Event]:
         """Yield `Retrieved`, `Reranked`, each `Sentence`, and last the `Result`."""

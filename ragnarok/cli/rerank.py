@@ -3,6 +3,7 @@
 import random
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +15,7 @@ from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import FirstStage, Heads, Json, ModelName, read_heads
 from ragnarok.errors import NotFound
 from ragnarok.query import clean_query
-from ragnarok.trec import Run, check_tag, read_run, read_topics, write_run
+from ragnarok.trec import Run, RunEntry, check_tag, read_run, read_topics, write_run
 from ragnarok.types import Hit, Passage
 
 
@@ -65,12 +66,7 @@ def rerank(
     )
     steps = Steps()
     entries = read_run(run)
-    texts = {topic.qid: topic.text for topic in read_topics(topics)}
-    if unknown := [qid for qid in entries if qid not in texts]:
-        raise NotFound(
-            f"{topics} has no topic {unknown[0]!r}, which {run} ranks ({len(unknown)} such topics)"
-        )
-    questions = {qid: clean_query(texts[qid]) for qid in entries}
+    questions = _questions(entries, run, topics)
     with steps.step("passages read"):
         passages = _passages(entries, depth, corpus, index)
     with steps.step(f"model {escape(model)} ready"):
@@ -81,13 +77,7 @@ def rerank(
     with steps.stages("re-ranked") as progress:
         for done, (qid, listed) in enumerate(entries.items()):
             progress("topics", done, len(entries))
-            hits = [
-                Hit(e.docid, e.score, rank, passages[e.docid])
-                for rank, e in enumerate(listed[:depth], start=1)
-            ]
-            if shuffle is not None:
-                # A topic's own generator: the order does not depend on which topics came before.
-                random.Random(f"{shuffle} {qid}").shuffle(hits)
+            hits = _hits(qid, listed[:depth], passages, shuffle)
             start = time.perf_counter()
             ranked = reranker.rerank(questions[qid], hits)
             seconds.append(time.perf_counter() - start)
@@ -112,6 +102,27 @@ def rerank(
         err.print(
             f"{cut} of {report['passages']} passages were read only in part, to fit the model's context"
         )
+
+
+def _questions(entries: Run, run: Path, topics: Path) -> dict[str, str]:
+    """The question of every topic that the run ranks. Raises `NotFound` and `BadQuery`."""
+    texts = {topic.qid: topic.text for topic in read_topics(topics)}
+    if unknown := [qid for qid in entries if qid not in texts]:
+        raise NotFound(
+            f"{topics} has no topic {unknown[0]!r}, which {run} ranks ({len(unknown)} such topics)"
+        )
+    return {qid: clean_query(texts[qid]) for qid in entries}
+
+
+def _hits(
+    qid: str, listed: Sequence[RunEntry], passages: Mapping[str, Passage], shuffle: int | None
+) -> list[Hit]:
+    """A topic's hits as the run ranks them, numbered from 1, or shuffled."""
+    hits = [Hit(e.docid, e.score, rank, passages[e.docid]) for rank, e in enumerate(listed, start=1)]
+    if shuffle is not None:
+        # A topic's own generator: the order does not depend on which topics came before.
+        random.Random(f"{shuffle} {qid}").shuffle(hits)
+    return hits
 
 
 def _passages(entries: Run, depth: int, corpus: Path | None, index: str | None) -> dict[str, Passage]:
