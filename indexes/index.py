@@ -4,6 +4,7 @@ Opening is quick: Java starts, and the encoder loads, when a search first needs 
 """
 
 import os
+import random
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,6 +121,21 @@ class Index:
         if found is None:
             raise IndexNotFound(f"the index {self.manifest.name!r} has no passage {docid!r}")
         return found
+
+    def sample(self, count: int, seed: int) -> list[Passage]:
+        """Passages drawn at random, at most `count`, the same for the same seed.
+
+        Raises SearchError for an index without a passage store of its own, or if it is closed.
+        """
+        self._check_open()
+        if self._store is None:
+            raise SearchError(
+                f"passages of the index {self.manifest.name!r} cannot be drawn at random: build an index of "
+                "your own (ragnarok index)"
+            )
+        rows = random.Random(seed).sample(range(self._store.rows), min(count, self._store.rows))
+        found = self._store.by_row(rows)
+        return [found[row] for row in rows if row in found]
 
     def close(self) -> None:
         """Close the files; closing twice does no harm, searching after it is a SearchError."""

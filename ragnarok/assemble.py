@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from indexes import Index, Method, open_index
 from ragnarok.generators import LocalGenerator, LocalOptions, QuoteGenerator
 from ragnarok.pipeline import Pipeline
-from ragnarok.rerankers import AttentionReranker, KeepOrder
+from ragnarok.rerankers import AttentionReranker, KeepOrder, LateAttentionReranker
 from ragnarok.seams import Generator, Reranker
-from ragnarok.types import GeneratorName, Hit
+from ragnarok.types import GeneratorName, Hit, Mode
 from rerank.icr import IcrOptions, InContextReranker
+from rerank.late.reranker import LateOptions, LateReranker
 from rerank.model import Model, load_model
+from rerank.profile import HeadProfile, shipped_profile
 
 WRITES_FROM = 400_000_000
 """Parameters from which a model is left to write; smaller ones quote, for they write untruths."""
@@ -21,17 +23,21 @@ class PipelineSettings:
     """What a pipeline is made of.
 
     `index` is a name or path; `method` the first stage (None: the best the index has); `model` a name, path
-    or hub id; `rerank` whether attention re-ranks at all, with `icr` how it reads and `first_stage` how much
-    the first stage's rank weighs; `generator` how answers are made (None: `local`, which writes, if the model
-    has `WRITES_FROM` parameters, and `quote` otherwise), with `generate` how it writes; `depth` the hits
-    retrieved.
+    or hub id; `rerank` whether attention re-ranks at all; `mode` how (None: `late` if a head profile is given
+    or comes with the model, otherwise `joint`), with `profile` and `late` for one and `icr` for the other;
+    `first_stage` how much the first stage's rank weighs (None: as the profile says, or 1 in joint mode);
+    `generator` how answers are made (None: `local`, which writes, if the model has `WRITES_FROM` parameters,
+    and `quote` otherwise), with `generate` how it writes; `depth` the hits retrieved.
     """
 
     index: str = "demo"
     method: Method | None = None
     model: str = "smollm2-135m"
     rerank: bool = True
-    first_stage: float = 1.0
+    mode: Mode | None = None
+    profile: HeadProfile | None = None
+    late: LateOptions = field(default_factory=LateOptions)
+    first_stage: float | None = None
     icr: IcrOptions = field(default_factory=lambda: IcrOptions(passage_tokens=160))
     generator: GeneratorName | None = None
     generate: LocalOptions = field(default_factory=LocalOptions)
@@ -54,10 +60,15 @@ class IndexRetriever:
 
 
 def build_reranker(model: Model, settings: PipelineSettings) -> Reranker:
-    """The re-ranker that `settings` ask for. Raises `BadHeads`."""
+    """The re-ranker that `settings` ask for. Raises `BadHeads` and `BadProfile`."""
     if not settings.rerank:
         return KeepOrder()
-    return AttentionReranker(InContextReranker(model, settings.icr), first_stage=settings.first_stage)
+    profile = settings.profile or shipped_profile(model)
+    if (settings.mode or ("late" if profile is not None and profile.signals else "joint")) == "late":
+        late = LateReranker(model, profile, settings.late)
+        return LateAttentionReranker(late, first_stage=settings.first_stage)
+    weight = 1.0 if settings.first_stage is None else settings.first_stage
+    return AttentionReranker(InContextReranker(model, settings.icr), first_stage=weight)
 
 
 def build_generator(model: Model, settings: PipelineSettings) -> Generator:
@@ -71,7 +82,7 @@ def build_generator(model: Model, settings: PipelineSettings) -> Generator:
 def build_pipeline(settings: PipelineSettings, stage: Callable[[str], None] = lambda _: None) -> Pipeline:
     """Open the index, load the model and join them; `stage` hears what is being done.
 
-    Raises `IndexNotFound`, `IndexBroken`, `ModelNotFound`, `ModelUnfit` and `BadHeads`.
+    Raises `IndexNotFound`, `IndexBroken`, `ModelNotFound`, `ModelUnfit`, `BadHeads` and `BadProfile`.
     """
     stage(f"opening index {settings.index}")
     index = open_index(settings.index)

@@ -71,6 +71,11 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     rerank.ModelUnfit: Outcome(MACHINE, 503, "The model cannot be used"),
     rerank.ContextTooSmall: Outcome(INPUT, 422, "Too long for the model"),
     rerank.BadHeads: Outcome(INPUT, 422, "No such attention head"),
+    rerank.BadProfile: Outcome(INPUT, 422, "The head profile cannot be used"),
+    rerank.BadPolicy: Outcome(INPUT, 422, "The attention policy cannot be used"),
+    rerank.TrainingConflict: Outcome(INPUT, 409, "The training was started with other settings"),
+    rerank.StoreUnusable: Outcome(MACHINE, 503, "The document store cannot be used"),
+    rerank.Overloaded: Outcome(MACHINE, 429, "Too many questions wait"),
     rerank.NumericalError: Outcome(INTERNAL, 500, "The model's numbers are not finite"),
 }
 

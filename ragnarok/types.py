@@ -8,8 +8,11 @@ from typing import Literal
 
 from indexes.types import Hit, Passage
 
-__all__ = ["Answer", "GeneratorName", "Highlight", "Hit", "Passage", "RankedHit", "Sentence", "Topic"]
+__all__ = ["Answer", "GeneratorName", "Highlight", "Hit", "Mode", "Passage", "RankedHit", "Sentence", "Topic"]
 
+
+Mode = Literal["late", "joint"]
+"""`late`: passages are read alone and their keys kept; `joint`: one prompt holds them all."""
 
 GeneratorName = Literal["local", "quote"]
 """`local`: the model writes; `quote`: the passages' own sentences."""

@@ -5,6 +5,8 @@ layer no longer needs; here a prefix stays where it was written, so that several
 after it (`rewind`), and every layer keeps every position: masks, not the cache, say who sees what.
 """
 
+from typing import Any
+
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -61,6 +63,17 @@ class PrefixCache(Cache):
     def length(self) -> int:
         """Tokens held."""
         return self._layers[0].length
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keys and values take; 0 before the first token is written."""
+        held = [tensor for layer in self._layers for tensor in (layer.keys, layer.values)]
+        return sum(tensor.nbytes for tensor in held if tensor is not None)
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """What a call of the model has to carry beside the cache itself."""
+        return {}
 
     def rewind(self, length: int) -> None:
         """Forget every token after the first `length`; nothing is copied."""

@@ -2,25 +2,27 @@
 
 Chen, Gutiérrez and Su, "Attention in Large Language Models Yields Efficient Zero-shot Re-rankers"
 (ICLR 2025, arXiv 2410.02642). For passage token t, with R(q) the rows from the instruction after the
-passages to the end of the prompt:
+passages to the end of the prompt, and w_h a head's weight (1 as published):
 
-    s_q(t) = Σ_heads mean_{r ∈ R(q)} softmax(q_r·K/√d)_t          fp32
+    s_q(t) = Σ_heads w_h · mean_{r ∈ R(q)} softmax(q_r·K/√d)_t    fp32
     c(t)   = s_query(t) − s_"N/A"(t)
     score  = Σ c(t) over the passage's tokens with c(t) > mean − 2·std
 
-The passages are read once; the two endings are then run over their keys and values in turn.
+The passages are read once, through the last layer of which a head counts; both endings then run as one
+pack behind their keys and values. A list that one context cannot hold goes to several.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rerank.cache import PrefixCache
 from rerank.errors import BadHeads, ContextTooSmall, NumericalError
 from rerank.model import Model
+from rerank.observe import AttentionCall, attention_weights
+from rerank.packed import Layout, Prefix, read_prefix, run_packed, seen
 from rerank.prompt import ChatFrame, PassageContext, passage_context
 
 LEAD = " Here are some paragraphs:"
@@ -30,6 +32,12 @@ INSTRUCTIONS = {
 }
 NULL_QUERY = "N/A"
 
+SEGMENT_TOKENS = 64
+"""A list is dealt out to several contexts before a passage is cut to less than this to make it fit."""
+
+BLOCK = 1 << 25
+"""Attention weights that are held at once."""
+
 Head = tuple[int, int]
 """A layer and a head of it, both from 0."""
 
@@ -38,7 +46,8 @@ Head = tuple[int, int]
 class IcrOptions:
     """How to read.
 
-    The defaults are the paper's. `heads` restricts the sum to some (layer, head) pairs; `order` is
+    The defaults are the paper's. `heads` restricts the sum to some (layer, head) pairs, each counted by its
+    `head_weights` (1 without them), and no layer runs after the last of them; `order` is
     `reversed` (best first-stage passage next to the question), or `given`; `calibrate` subtracts the null
     query's scores; `drop_low` leaves out tokens at or below mean − 2·std; passages are cut to
     `passage_tokens`; `separator` defaults to the published one of the model's family.
@@ -49,12 +58,12 @@ class IcrOptions:
     calibrate: bool = True
     drop_low: bool = True
     heads: tuple[Head, ...] | None = None
+    head_weights: tuple[float, ...] | None = None
     passage_tokens: int = 400
     separator: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenScore:
+class TokenScore(NamedTuple):
     """Characters `start:end` of a passage and the calibrated attention its token drew."""
 
     start: int
@@ -67,34 +76,46 @@ class Reading:
     """What attention said of a list of passages, in the order they were given.
 
     `scores` are higher for more relevant passages and comparable within this reading only; `tokens` are
-    the text tokens that count towards them; `cut` says which passages were read only in part.
+    the text tokens that count towards them; `cut` says which passages were read only in part; `segments` in
+    how many contexts the list was read.
     """
 
     scores: list[float]
     tokens: list[list[TokenScore]]
     cut: list[bool]
     prompt_tokens: int
+    segments: int = 1
 
 
-class TokenMass:
-    """Observer: Σ over heads of the mean over rows of attention weights, `[keys]`, fp32."""
+class _EndingMass:
+    """Takes each layer's queries of all endings: what each of them pays to the tokens of the context.
 
-    def __init__(self, heads: Sequence[Head] | None = None) -> None:
-        self._heads: dict[int, list[int]] | None = None if heads is None else {}
-        for layer, head in heads or ():
-            assert self._heads is not None
-            self._heads.setdefault(layer, []).append(head)
-        self.total: Tensor | None = None
+    Σ over heads of weight · mean over rows of the softmax, fp32, `[endings, context]`. At most `BLOCK`
+    weights are held at a time: of one layer, one ending, and as many rows as that allows.
+    """
 
-    def see(self, layer: int, weights: Tensor) -> None:
-        """Add one layer's weights `[1, heads, rows, keys]`."""
-        chosen = weights[0]
-        if self._heads is not None:
-            if layer not in self._heads:
-                return
-            chosen = chosen[self._heads[layer]]
-        mass = chosen.mean(dim=1).sum(dim=0)
-        self.total = mass if self.total is None else self.total + mass
+    def __init__(self, prefix: Prefix, lengths: Sequence[int], heads: Mapping[int, Tensor]) -> None:
+        """`heads[layer]` are the weights of all heads of a layer that counts, `[heads]`."""
+        self._prefix, self._lengths, self._heads = prefix, lengths, heads
+        self.total = torch.zeros(len(lengths), prefix.length, device=prefix.keys[0].device)
+
+    def __call__(self, call: AttentionCall, query: Tensor, key: Tensor) -> None:
+        """Add one layer."""
+        if call.layer not in self._heads:
+            return
+        context = self._prefix.keys[call.layer].float()
+        for mass, rows, own, new in zip(
+            self.total, self._lengths, query.split(self._lengths), key.split(self._lengths), strict=True
+        ):
+            keys = torch.cat([context, new.float()]).transpose(0, 1)[None]
+            visible = seen(rows, keys.shape[2], call.sliding, query.device)
+            size = max(1, BLOCK // (query.shape[1] * keys.shape[2]))
+            for part, mask in zip(own.split(size), visible.split(size), strict=True):
+                weights = attention_weights(
+                    part.transpose(0, 1)[None], keys, mask, call.scaling, call.softcap
+                ).flatten(0, 2)
+                share = (self._heads[call.layer] / rows).repeat_interleave(len(part))
+                mass += (share @ weights)[: len(mass)]
 
 
 class InContextReranker:
@@ -104,8 +125,18 @@ class InContextReranker:
         """Take a model and how to read with it; raises `BadHeads` for heads the model lacks."""
         self.model = model
         self.options = options or IcrOptions()
-        check_heads(model, self.options.heads)
+        check_heads(model, self.options.heads, self.options.head_weights)
+        every = [(layer, head) for layer in range(model.shape.layers) for head in range(model.shape.heads)]
+        heads = every if self.options.heads is None else self.options.heads
+        counts = torch.zeros(model.shape.layers, model.shape.heads)
+        for (layer, head), weight in zip(heads, self.options.head_weights or [1.0] * len(heads), strict=True):
+            counts[layer, head] = weight
+        counts = counts.to(model.device)
+        self._weights = {layer: counts[layer] for layer, _ in heads}
+        self._depth = max(self._weights) + 1
+        self.segmented = 0
         self._frame = ChatFrame.of(model)
+        self.suffix = model.encode_template(self._frame.after)
         # The published code writes " \n\n" between passages for Llama and "\n\n" for the others.
         family = " \n\n" if model.type == "llama" else "\n\n"
         self._separator = self.options.separator if self.options.separator is not None else family
@@ -113,21 +144,85 @@ class InContextReranker:
     def read(self, query: str, passages: Sequence[str]) -> Reading:
         """Score `passages` for `query`. No passages give an empty reading.
 
-        Raises `ContextTooSmall` when question and passages cannot share the context, and
-        `NumericalError` when the model's attention is not finite.
+        A list that would fit only with passages cut to less than `SEGMENT_TOKENS` tokens is dealt out to as
+        few contexts as it takes: of n, the first has passages 0, n, 2n, …, so that all have as many and as
+        good ones, the same prompt and the same calibration, and scores compare; `segmented` counts such
+        lists. Raises `ContextTooSmall` when the question leaves no room for a passage, and `NumericalError`
+        when the model's attention is not finite.
         """
         if not passages:
             return Reading([], [], [], 0)
-        ending, null = self._ending(query), self._ending(NULL_QUERY)
-        reserve = max(len(ending), len(null))
+        ending, null = self.ending(query), self.ending(NULL_QUERY)
+        contexts = self._contexts(passages, max(len(ending), len(null)))
+        count = len(contexts)
+        self.segmented += count > 1
+        whole = Reading([0.0] * len(passages), [[]] * len(passages), [False] * len(passages), 0, count)
+        for start, context in enumerate(contexts):
+            part = self._read(context, ending, null)
+            whole.scores[start::count], whole.tokens[start::count] = part.scores, part.tokens
+            whole.cut[start::count] = part.cut
+        return replace(whole, prompt_tokens=sum(len(context.tokens) for context in contexts))
+
+    def _read(self, context: PassageContext, ending: list[int], null: list[int]) -> Reading:
+        """One context: the passages, then both endings as one pack behind them."""
+        device, length = self.model.device, len(context.tokens)
+        # The null query itself runs once, so that calibration leaves exactly 0 of it.
+        endings = [ending, null] if self.options.calibrate and ending != null else [ending]
+        lengths = [len(rows) for rows in endings]
+        # All that goes to the device goes there first: nothing between the two runs waits for it.
+        tokens = torch.tensor([[token for rows in endings for token in rows]], device=device)
+        positions = torch.cat([torch.arange(rows) for rows in lengths]).to(device)[None] + length
+        layout = Layout.of(lengths, length, device)
+        prefix = read_prefix(self.model, context.tokens, self._depth)
+        mass = _EndingMass(prefix, lengths, self._weights)
+        run_packed(self.model, prefix, tokens, positions, layout, self._depth - 1, mass)
+        total = mass.total.cpu()
+        total = total[0] - total[-1] if self.options.calibrate else total[0]
+        if not torch.isfinite(total).all():
+            raise NumericalError(
+                f"attention of {self.model.name} is not finite; try another precision or model"
+            )
+        return self._reading(total, context)
+
+    def _contexts(self, passages: Sequence[str], reserve: int) -> list[PassageContext]:
+        """The list's contexts: of n, number k has passages k, k + n, k + 2n, …."""
+        count = 1
+        while True:
+            try:
+                contexts = [self.context(passages[start::count], reserve) for start in range(count)]
+                if count == len(passages) or not any(map(self._is_squeezed, contexts)):
+                    return contexts
+            except ContextTooSmall:
+                if count == len(passages) or reserve > self.model.shape.context // 2:
+                    raise
+            count = min(self._fewest(passages, reserve) if count == 1 else count + 1, len(passages))
+
+    def _is_squeezed(self, context: PassageContext) -> bool:
+        """Whether too little is left of a passage, for the sake of others."""
+        least = min(SEGMENT_TOKENS, self.options.passage_tokens)
+        return any(cut and len(text) < least for cut, text in zip(context.cut, context.offsets, strict=True))
+
+    def _fewest(self, passages: Sequence[str], reserve: int) -> int:
+        """The contexts, 2 at least, that would do if every passage could be put where there is room."""
+        least = min(SEGMENT_TOKENS, self.options.passage_tokens)
+        gap, mark, lead = map(len, self.model.encode([self._separator, f"[{len(passages)}]", LEAD]))
+        wanted = sum(min(len(ids), least) + gap + mark for ids in self.model.encode(list(passages)))
+        frame = len(self.model.encode_template(self._frame.before)) + lead + gap
+        return max(2, -(-wanted // max(self.model.shape.context - reserve - frame, 1)))
+
+    def context(self, passages: Sequence[str], reserve: int) -> PassageContext:
+        """The prompt up to the last passage, with room for an ending of `reserve` tokens.
+
+        Raises `ContextTooSmall` when the two cannot share the model's context.
+        """
         if reserve > self.model.shape.context // 2:
             raise ContextTooSmall(
-                f"the question takes {len(ending)} tokens of the {self.model.shape.context} that "
+                f"the question takes {reserve} tokens of the {self.model.shape.context} that "
                 f"{self.model.name} reads, and at most half may be the question. Shorten it or use a model "
                 "with a longer context"
             )
         order = range(len(passages))
-        context = passage_context(
+        return passage_context(
             self.model,
             self._frame.before,
             LEAD,
@@ -137,30 +232,12 @@ class InContextReranker:
             order=order[::-1] if self.options.order == "reversed" else order,
             passage_tokens=self.options.passage_tokens,
         )
-        cache = self.model.new_cache(len(context.tokens) + reserve)
-        self.model.read(context.tokens, cache)
-        mass = self._mass(ending, cache, len(context.tokens))
-        if self.options.calibrate:
-            mass = mass - self._mass(null, cache, len(context.tokens))
-        return self._reading(mass, context)
 
-    def _ending(self, query: str) -> list[int]:
-        """The rows that are read: instruction, question, end of the chat template."""
+    def ending(self, query: str) -> list[int]:
+        """The rows that are read: instruction, question, end of the chat template (`suffix`)."""
         opening = f"{INSTRUCTIONS[self.options.instruction]}{self._separator}Query:"
         pieces = self.model.encode([opening, f" {query.strip()}"])
-        return pieces[0] + pieces[1] + self.model.encode_template(self._frame.after)
-
-    def _mass(self, ending: list[int], cache: PrefixCache, length: int) -> Tensor:
-        """What `ending` pays to each of the first `length` tokens, `[length]`, on the CPU."""
-        observer = TokenMass(self.options.heads)
-        self.model.read(ending, cache, observer)
-        cache.rewind(length)
-        assert observer.total is not None
-        if not torch.isfinite(observer.total).all():
-            raise NumericalError(
-                f"attention of {self.model.name} is not finite; try another precision or model"
-            )
-        return observer.total[:length].cpu()
+        return pieces[0] + pieces[1] + self.suffix
 
     def _reading(self, mass: Tensor, context: PassageContext) -> Reading:
         scores: list[float] = []
@@ -175,8 +252,10 @@ class InContextReranker:
         return Reading(scores, tokens, context.cut, len(context.tokens))
 
 
-def check_heads(model: Model, heads: Sequence[Head] | None) -> None:
-    """Refuse, with `BadHeads`, an empty selection or a head that `model` does not have."""
+def check_heads(model: Model, heads: Sequence[Head] | None, weights: Sequence[float] | None = None) -> None:
+    """Refuse, with `BadHeads`, no head, one that `model` does not have, or weights of other heads."""
+    if weights is not None and len(weights) != len(heads or ()):
+        raise BadHeads(f"{len(weights)} weights for {len(heads or ())} heads: give each head one, or none")
     if heads is None:
         return
     if not heads:

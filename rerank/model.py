@@ -102,6 +102,12 @@ class Model:
         return torch.device(self.network.device)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are kept in."""
+        kept: torch.dtype = self.network.dtype
+        return kept
+
+    @property
     def parameters(self) -> int:
         """How many weights it has."""
         return sum(weight.numel() for weight in self.network.parameters())
@@ -148,7 +154,7 @@ class Model:
         for start in range(0, len(tokens), size):
             chunk = torch.tensor([tokens[start : start + size]], device=self.device)
             position = torch.arange(cache.length, cache.length + chunk.shape[1], device=self.device)
-            extra: dict[str, Any] = {} if observer is None else {"observer": observer}
+            extra = cache.keywords if observer is None else {**cache.keywords, "observer": observer}
             hidden = self.network.base_model(
                 input_ids=chunk, past_key_values=cache, position_ids=position[None], use_cache=True, **extra
             ).last_hidden_state[0, -1]
@@ -198,6 +204,15 @@ def load_model(
         )
     torch.nn.Module.to(network, place)
     return Model(source, network, tokenizer)
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """Only the tokenizer of a model by name, path or hub id. Raises `ModelNotFound` and `ModelUnfit`."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(_locate(source))
+    except UNLOADABLE as error:
+        raise ModelUnfit(f"the tokenizer of {source!r} could not be loaded: {_one_line(error)}") from error
+    return tokenizer
 
 
 def cache_home() -> Path:

@@ -5,6 +5,7 @@ Knows which values are possible, and what they mean to the pipeline; not how any
 
 import difflib
 import os
+from pathlib import Path
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,7 +14,9 @@ from indexes import Method
 from ragnarok.assemble import PipelineSettings
 from ragnarok.errors import BadSetting
 from ragnarok.generators import LocalOptions
+from ragnarok.types import Mode
 from rerank.icr import IcrOptions
+from rerank.profile import read_profile
 
 PREFIX = "RAGNAROK_"
 
@@ -38,10 +41,19 @@ class Settings(BaseSettings):
     rerank: bool = Field(
         default=True, description="Whether the model's attention re-ranks what was retrieved."
     )
-    first_stage: float = Field(
-        default=1.0,
+    mode: Mode | None = Field(
+        default=None,
+        description="late: passages are read alone and kept; joint: one prompt holds all. "
+        "late where the model has a profile when not set.",
+    )
+    profile: Path | None = Field(
+        default=None, description="Head profile (JSON); the one that comes with the model when not set."
+    )
+    first_stage: float | None = Field(
+        default=None,
         ge=0,
-        description="Weight of the first stage's rank against attention; 0 is attention alone.",
+        description="Weight of the first stage's rank against attention, 0 is attention alone; "
+        "as the profile says, 1 in joint mode, when not set.",
     )
     depth: int = Field(
         default=20, ge=1, description="Passages that are retrieved and re-ranked for a question."
@@ -73,6 +85,8 @@ class Settings(BaseSettings):
             method=self.method,
             model=self.model,
             rerank=self.rerank,
+            mode=self.mode,
+            profile=None if self.profile is None else read_profile(self.profile),
             first_stage=self.first_stage,
             icr=IcrOptions(passage_tokens=self.rerank_tokens),
             generate=LocalOptions(

@@ -8,7 +8,21 @@ import warnings
 
 import typer
 
-from ragnarok.cli import ask, demo, doctor, evaluate, index, rerank, run, search, serve
+from ragnarok.cli import (
+    ask,
+    bench,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    heads,
+    index,
+    rerank,
+    run,
+    search,
+    serve,
+    warm,
+)
 from ragnarok.errors import OUTCOMES, outcome_of
 
 app = typer.Typer(
@@ -25,9 +39,13 @@ app.command(name="demo")(demo.demo)
 app.command(name="index")(index.index)
 app.command(name="search")(search.search)
 app.command(name="rerank")(rerank.rerank)
+app.command(name="warm")(warm.warm)
+app.command(name="explain")(explain.explain)
 app.command(name="ask")(ask.ask)
 app.command(name="run")(run.run)
 app.command(name="eval")(evaluate.evaluate)
+app.add_typer(heads.app, name="heads")
+app.add_typer(bench.app, name="bench")
 app.command(name="serve")(serve.serve)
 app.command(name="doctor")(doctor.doctor)
 

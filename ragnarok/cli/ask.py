@@ -13,6 +13,8 @@ from ragnarok.cli.options import (
     Json,
     MethodName,
     ModelName,
+    ModeName,
+    ProfileFile,
     read_heads,
 )
 from ragnarok.cli.render import answer_text, evidence, result_json
@@ -29,7 +31,9 @@ def ask(
     passages: Annotated[int, typer.Option("--passages", min=1, help="Passages to answer from.")] = 5,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer.")] = 256,
     generator: Generator = None,
-    first_stage: FirstStage = 1.0,
+    mode: ModeName = None,
+    profile: ProfileFile = None,
+    first_stage: FirstStage = None,
     heads: Heads = None,
     rerank: Annotated[bool, typer.Option(help="Re-rank by attention before answering.")] = True,
     json: Json = False,
@@ -45,6 +49,7 @@ def ask(
     from ragnarok.assemble import PipelineSettings, build_pipeline
     from ragnarok.generators import LocalOptions
     from rerank.icr import IcrOptions
+    from rerank.profile import read_profile
 
     question = clean_query(question)
     steps = Steps()
@@ -53,6 +58,8 @@ def ask(
         method=method,
         model=model,
         rerank=rerank,
+        mode="joint" if heads is not None and mode is None else mode,
+        profile=None if profile is None else read_profile(profile),
         first_stage=first_stage,
         icr=IcrOptions(passage_tokens=160, heads=read_heads(heads)),
         generator=generator,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from indexes import Method
-from ragnarok.types import GeneratorName
+from ragnarok.types import GeneratorName, Mode
 from rerank.errors import BadHeads
 
 IndexName = Annotated[
@@ -28,12 +28,30 @@ ModelName = Annotated[
         help="Model: smollm2-135m, a .gguf file, a folder of safetensors, or a hub id.",
     ),
 ]
+ProfileFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile",
+        dir_okay=False,
+        envvar="RAGNAROK_PROFILE",
+        help="Head profile (JSON). Default: the one that comes with the model.",
+    ),
+]
+ModeName = Annotated[
+    Mode | None,
+    typer.Option(
+        "--mode",
+        help="late: passages are read alone and kept; joint: one prompt holds all. "
+        "Default: late where the model has a profile.",
+    ),
+]
 FirstStage = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--first-stage",
         min=0.0,
-        help="How much the first stage's rank weighs against attention; 0 is attention alone.",
+        help="How much the first stage's rank weighs against attention; 0 is attention alone. "
+        "Default: as the profile says, 1 in joint mode.",
     ),
 ]
 K1 = Annotated[float, typer.Option("--k1", min=0.0, help="BM25's k1: how fast repeated words saturate.")]
@@ -50,7 +68,7 @@ Heads = Annotated[
     str | None,
     typer.Option(
         "--heads",
-        help="Attention heads that count, as layer-head pairs: 12-3,14-0 (or a file of them). Default: all.",
+        help="Joint mode: heads that count, as layer-head pairs 12-3,14-0 (or a file of them). Default: all.",
     ),
 ]
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from indexes import open_index, read_corpus
 from ragnarok.cli.console import Steps, err, out, print_json
-from ragnarok.cli.options import FirstStage, Heads, Json, ModelName, read_heads
+from ragnarok.cli.options import FirstStage, Heads, Json, ModelName, ModeName, ProfileFile, read_heads
 from ragnarok.errors import NotFound
 from ragnarok.query import clean_query
 from ragnarok.trec import Run, RunEntry, check_tag, read_run, read_topics, write_run
@@ -42,21 +42,28 @@ def rerank(
         int | None, typer.Option(help="Shuffle each list first, with this seed: what is order bias worth?")
     ] = None,
     passage_tokens: Annotated[int, typer.Option(min=16, help="Tokens read of each passage.")] = 400,
-    first_stage: FirstStage = 0.0,
+    mode: ModeName = None,
+    profile: ProfileFile = None,
+    first_stage: FirstStage = None,
     heads: Heads = None,
     json: Json = False,
 ) -> None:
-    """Re-rank a TREC run by in-context re-ranking.
+    """Re-rank a TREC run by a model's attention.
 
-    The default is the published method: all heads, N/A calibration, low tokens dropped, the best first-stage
-    passage next to the question. Lists longer than the model's context are cut evenly, and that is said.
+    Late mode reads each passage alone: its score depends on the question and the passage and nothing else.
+    Joint mode with --first-stage 0 is the published method: all heads, N/A calibration, low tokens dropped,
+    the best first-stage passage next to the question; --instruction, --order, --passage-tokens and --heads
+    are for it. A list too long for the model's context is read in segments. That is said, and so is what
+    was read only in part.
 
     Example: ragnarok rerank run.bm25.trec.gz -t queries.jsonl --corpus corpus.jsonl.gz -o run.icr.trec
     """
     # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from ragnarok.assemble import PipelineSettings, build_reranker
     from ragnarok.rerankers import AttentionReranker
-    from rerank.icr import IcrOptions, InContextReranker
+    from rerank.icr import IcrOptions
     from rerank.model import load_model
+    from rerank.profile import read_profile
 
     check_tag(tag)
     if corpus is None and index is None:
@@ -66,30 +73,38 @@ def rerank(
     )
     steps = Steps()
     entries = read_run(run)
-    questions = _questions(entries, run, topics)
+    questions = questions_of(entries, run, topics)
     with steps.step("passages read"):
-        passages = _passages(entries, depth, corpus, index)
+        passages = passages_of(entries, depth, corpus, index)
     with steps.step(f"model {escape(model)} ready"):
-        reranker = AttentionReranker(InContextReranker(load_model(model), options), first_stage=first_stage)
+        settings = PipelineSettings(
+            mode="joint" if heads is not None and mode is None else mode,
+            profile=None if profile is None else read_profile(profile),
+            icr=options,
+            first_stage=first_stage,
+        )
+        reranker = build_reranker(load_model(model), settings)
     result: dict[str, list[Hit]] = {}
     seconds: list[float] = []
     cut = 0
     with steps.stages("re-ranked") as progress:
         for done, (qid, listed) in enumerate(entries.items()):
             progress("topics", done, len(entries))
-            hits = _hits(qid, listed[:depth], passages, shuffle)
+            hits = hits_of(qid, listed[:depth], passages, shuffle)
             start = time.perf_counter()
             ranked = reranker.rerank(questions[qid], hits)
             seconds.append(time.perf_counter() - start)
             cut += sum(hit.cut for hit in ranked)
             result[qid] = list(ranked)
     write_run(output, result, tag)
+    segmented = reranker.reader.segmented if isinstance(reranker, AttentionReranker) else 0
     report = {
         "topics": len(result),
         "seconds_median": round(statistics.median(seconds), 4),
         "seconds_total": round(sum(seconds), 2),
         "passages": sum(map(len, result.values())),
         "passages_cut": cut,
+        "topics_segmented": segmented,
         "output": str(output),
     }
     if json:
@@ -102,9 +117,13 @@ def rerank(
         err.print(
             f"{cut} of {report['passages']} passages were read only in part, to fit the model's context"
         )
+    if segmented:
+        err.print(
+            f"{segmented} of {report['topics']} lists were read in segments, to fit the model's context"
+        )
 
 
-def _questions(entries: Run, run: Path, topics: Path) -> dict[str, str]:
+def questions_of(entries: Run, run: Path, topics: Path) -> dict[str, str]:
     """The question of every topic that the run ranks. Raises `NotFound` and `BadQuery`."""
     texts = {topic.qid: topic.text for topic in read_topics(topics)}
     if unknown := [qid for qid in entries if qid not in texts]:
@@ -114,7 +133,7 @@ def _questions(entries: Run, run: Path, topics: Path) -> dict[str, str]:
     return {qid: clean_query(texts[qid]) for qid in entries}
 
 
-def _hits(
+def hits_of(
     qid: str, listed: Sequence[RunEntry], passages: Mapping[str, Passage], shuffle: int | None
 ) -> list[Hit]:
     """A topic's hits as the run ranks them, numbered from 1, or shuffled."""
@@ -125,7 +144,7 @@ def _hits(
     return hits
 
 
-def _passages(entries: Run, depth: int, corpus: Path | None, index: str | None) -> dict[str, Passage]:
+def passages_of(entries: Run, depth: int, corpus: Path | None, index: str | None) -> dict[str, Passage]:
     """The text of every passage that will be read. Raises `NotFound` where one has none."""
     wanted = {entry.docid for listed in entries.values() for entry in listed[:depth]}
     if index is not None:

@@ -16,6 +16,8 @@ from ragnarok.cli.options import (
     Json,
     MethodName,
     ModelName,
+    ModeName,
+    ProfileFile,
     read_heads,
 )
 from ragnarok.trec import RULES, Year, check_tag, read_topics
@@ -34,7 +36,9 @@ def run(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
     passages: Annotated[int, typer.Option(min=1, help="Passages to answer from.")] = 5,
     generator: Generator = None,
-    first_stage: FirstStage = 1.0,
+    mode: ModeName = None,
+    profile: ProfileFile = None,
+    first_stage: FirstStage = None,
     heads: Heads = None,
     team: Annotated[str, typer.Option(help="Team id in the answers' metadata.")] = "ragnarok",
     description: Annotated[str, typer.Option(help="Run description (2026).")] = "",
@@ -51,6 +55,7 @@ def run(
     from ragnarok.assemble import PipelineSettings, build_pipeline
     from ragnarok.generators import LocalOptions
     from rerank.icr import IcrOptions
+    from rerank.profile import read_profile
 
     steps = Steps()
     form = _year(year)
@@ -59,6 +64,8 @@ def run(
         index=index,
         method=method,
         model=model,
+        mode="joint" if heads is not None and mode is None else mode,
+        profile=None if profile is None else read_profile(profile),
         first_stage=first_stage,
         icr=IcrOptions(passage_tokens=160, heads=read_heads(heads)),
         generator=generator,

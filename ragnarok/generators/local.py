@@ -6,7 +6,7 @@ passages it drew on.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ragnarok.citations import AnswerBuilder
 from ragnarok.sentences import SentenceStream
 from ragnarok.types import Answer, Hit, Sentence
 from rerank.model import Model
+from rerank.policies import FullPolicy, Policy
 from rerank.prompt import ChatFrame, passage_context
 from rerank.support import PassageMass, supporting
 
@@ -32,7 +33,8 @@ class LocalOptions:
 
     `passages`: the best hits that are read, each cut to `passage_tokens`; `max_tokens`: the longest answer;
     `max_citations`: a sentence; `support`: attention share, in even shares, from which an uncited sentence
-    cites a passage; `repeat`: an answer stops when its last `repeat` tokens stood in it before.
+    cites a passage; `repeat`: an answer stops when its last `repeat` tokens stood in it before; `policy`:
+    what of the prompt stays in view (what a head has let go of draws no attention).
     """
 
     passages: int = 5
@@ -41,6 +43,7 @@ class LocalOptions:
     max_citations: int = 3
     support: float = 1.25
     repeat: int = 12
+    policy: Policy = field(default_factory=FullPolicy)
 
 
 class LocalGenerator:
@@ -99,7 +102,8 @@ class _Writing:
         self._cursor = 0
 
     def __iter__(self) -> Iterator[str]:
-        cache = self.model.new_cache(len(self._prompt) + self.options.max_tokens)
+        length = len(self._prompt) + self.options.max_tokens
+        cache = self.options.policy.cache(self.model.shape, length)
         self.model.read(self._prompt[:-1], cache)
         written: list[int] = []
         last = self._prompt[-1]

@@ -2,5 +2,6 @@
 
 from ragnarok.rerankers.attention import AttentionReranker
 from ragnarok.rerankers.keep import KeepOrder
+from ragnarok.rerankers.late import LateAttentionReranker
 
-__all__ = ["AttentionReranker", "KeepOrder"]
+__all__ = ["AttentionReranker", "KeepOrder", "LateAttentionReranker"]

@@ -48,10 +48,13 @@ def test_shown_commands_and_options_exist() -> None:
     assert len(shown) > 20
     for page, (name, *words) in shown:
         assert name in commands, f"{page}: ragnarok {name}"
+        command = commands[name]
+        if subcommands := getattr(command, "commands", {}):
+            name, *words = words
+            assert name in subcommands, f"{page}: ragnarok … {name}"
+            command = subcommands[name]
         known = {
-            option
-            for parameter in commands[name].params
-            for option in (*parameter.opts, *parameter.secondary_opts)
+            option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
         }
         options = {word.split("=")[0] for word in words if word.startswith("-") and len(word) > 1}
         assert options <= known | {"--help"}, f"{page}: ragnarok {name} has no {options - known}"
@@ -60,6 +63,10 @@ def test_shown_commands_and_options_exist() -> None:
 def test_every_command_is_shown() -> None:
     shown = {name for _, (name, *_) in shown_commands()}
     assert {command.name for command in app.registered_commands} - shown <= {"demo"}
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        of_group = {words[0] for _, (name, *words) in shown_commands() if name == group.name and words}
+        assert of_group >= {command.name for command in group.typer_instance.registered_commands}
     assert "make demo" in (ROOT / "README.md").read_text()
 
 

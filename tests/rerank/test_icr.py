@@ -1,13 +1,15 @@
 """Joint ICR against its formulas, computed from the eager implementation's own attentions."""
 
 import math
+import re
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from rerank.errors import BadHeads, ContextTooSmall, NumericalError
-from rerank.icr import INSTRUCTIONS, Head, IcrOptions, InContextReranker
+from rerank.icr import INSTRUCTIONS, SEGMENT_TOKENS, Head, IcrOptions, InContextReranker
 from rerank.model import Model
 from tests.rerank.conftest import FAMILIES, make_model
 
@@ -113,7 +115,7 @@ def test_separator_is_the_published_one_of_the_family(
 
 def test_long_prompts_read_in_chunks_score_the_same(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = InContextReranker(small).read(QUERY, PASSAGES * 4).scores
-    monkeypatch.setattr("rerank.model.PREFILL_CHUNK", 37)
+    monkeypatch.setattr("rerank.packed.CHUNK", {True: 37, False: 37})
     assert InContextReranker(small).read(QUERY, PASSAGES * 4).scores == pytest.approx(whole, abs=1e-5)
 
 
@@ -159,9 +161,106 @@ def test_passages_are_cut_evenly_to_fit_and_said_to_be(small: Model) -> None:
     assert len(reading.tokens[1]) == len(reading.tokens[2])
 
 
-def test_lists_that_cannot_fit_are_refused(small: Model) -> None:
-    with pytest.raises(ContextTooSmall, match=r"300 passages do not fit the 2048 tokens"):
-        InContextReranker(small).read(QUERY, ["some words that are not so short"] * 300)
+def test_endings_of_one_pack_score_as_in_passes_of_their_own(small: Model) -> None:
+    packed = InContextReranker(small, IcrOptions(drop_low=False)).read(QUERY, PASSAGES)
+    alone = InContextReranker(small, IcrOptions(drop_low=False, calibrate=False))
+    real, null = alone.read(QUERY, PASSAGES), alone.read("N/A", PASSAGES)
+    for place in range(len(PASSAGES)):
+        expected = [a.score - b.score for a, b in zip(real.tokens[place], null.tokens[place], strict=True)]
+        assert [token.score for token in packed.tokens[place]] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_null_query_itself_scores_nothing(small: Model) -> None:
+    assert InContextReranker(small).read("N/A", PASSAGES).scores == [0, 0, 0, 0]
+
+
+def test_nothing_runs_after_the_last_head_that_counts(tokenizer: PreTrainedTokenizerFast) -> None:
+    model = make_model("llama", tokenizer)
+    options = IcrOptions(heads=((0, 3), (1, 2)))
+    whole = InContextReranker(model, options).read(QUERY, PASSAGES)
+    unneeded = re.compile(r"layers\.1\.(mlp|self_attn\.o_proj|post)|layers\.[23]\.|model\.norm|lm_head")
+    spoilt = 0
+    with torch.no_grad():
+        for name, parameter in model.network.named_parameters():
+            if unneeded.search(name):
+                parameter.fill_(float("nan"))
+                spoilt += 1
+    assert spoilt == 25
+    assert InContextReranker(model, options).read(QUERY, PASSAGES) == whole
+
+
+def test_heads_count_by_their_weights(small: Model) -> None:
+    def tokens(heads: tuple[Head, ...], weights: tuple[float, ...] | None = None) -> list[float]:
+        options = IcrOptions(heads=heads, head_weights=weights, drop_low=False)
+        read = InContextReranker(small, options).read(QUERY, PASSAGES)
+        return [token.score for passage in read.tokens for token in passage]
+
+    weights = (0.5, -2.0, 3.0)
+    single = [tokens((head,)) for head in HEADS]
+    expected = [
+        sum(w * s for w, s in zip(weights, token, strict=True)) for token in zip(*single, strict=True)
+    ]
+    assert tokens(HEADS, weights) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(BadHeads, match="2 weights for 3 heads"):
+        tokens(HEADS, (1.0, 2.0))
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral-sliding"])
+def test_rows_are_taken_in_blocks(
+    family: str, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = InContextReranker(make_model(family, tokenizer))
+    whole = reader.read(QUERY * 5, PASSAGES).scores
+    monkeypatch.setattr("rerank.icr.BLOCK", 6 * 7 * 400)
+    assert reader.read(QUERY * 5, PASSAGES).scores == pytest.approx(whole, abs=1e-5)
+
+
+LONG = [
+    f"{number} is the number of passages, and {number * 7} that of words: " * 3 for number in range(12, 27)
+]
+
+
+def test_segments_give_the_same_passages_the_same_scores(small: Model) -> None:
+    reader = InContextReranker(small)
+    twice = [passage for passage in LONG for _ in range(2)]
+    read = reader.read(QUERY, twice)
+    assert (read.segments, reader.segmented) == (2, 1)
+    once = reader.read(QUERY, LONG)
+    assert (once.segments, reader.segmented) == (1, 1)
+    assert read.scores[::2] == read.scores[1::2] == once.scores
+    assert read.tokens[::2] == read.tokens[1::2] == once.tokens
+    assert read.cut == [cut for cut in once.cut for _ in range(2)]
+    assert read.prompt_tokens == 2 * once.prompt_tokens
+
+
+def test_no_passage_of_a_long_list_is_cut_to_nothing(small: Model) -> None:
+    # The sum of all asks for fewer segments than those that get long passages only.
+    passages = ["many words " * 40, "x", "y"] * 60
+    read = InContextReranker(small).read(QUERY, passages)
+    assert read.segments > 2
+    assert [len(tokens) >= SEGMENT_TOKENS for tokens in read.tokens] == [True, False, False] * 60
+    assert all(map(math.isfinite, read.scores))
+
+
+def test_short_passages_share_one_context_however_many(small: Model) -> None:
+    assert InContextReranker(small).read(QUERY, ["x"] * 200).segments == 1
+
+
+def test_lists_of_any_length_are_read(small: Model) -> None:
+    read = InContextReranker(small).read(QUERY, ["some words that are not so short"] * 300)
+    assert read.segments > 1
+    assert len(read.scores) == 300
+    assert not any(read.cut)
+
+
+def test_a_context_without_room_for_a_passage_is_refused(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model("llama", tokenizer)
+    reader = InContextReranker(model, IcrOptions(separator="-" * 200))
+    monkeypatch.setattr(model, "shape", replace(model.shape, context=2 * len(reader.ending(QUERY))))
+    with pytest.raises(ContextTooSmall, match="1 passages do not fit"):
+        reader.read(QUERY, LONG[:3])
 
 
 def test_a_question_that_fills_the_context_is_refused(small: Model) -> None:

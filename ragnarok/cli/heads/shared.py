@@ -1,0 +1,76 @@
+"""What the subcommands share: the options for a model and for where profiles go, and how one is kept."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragnarok.cli.console import out, print_json
+from rerank.errors import ModelUnfit
+from rerank.profile import HeadProfile, ModelIdentity, read_profile, write_profile
+
+
+def _place(path: Path) -> Path:
+    """Refuse a file that cannot be made before anything is loaded."""
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}; make it first")
+    return path
+
+
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", dir_okay=False, callback=_place, help="Where the profile goes (JSON)."),
+]
+Into = Annotated[
+    Path | None,
+    typer.Option("--into", dir_okay=False, help="A profile whose other parts are kept."),
+]
+
+
+def identity(source: str) -> ModelIdentity:
+    """The identity of a model by name, path or hub id; of a folder, only `config.json` is read.
+
+    Raises `ModelNotFound` and `ModelUnfit`.
+    """
+    from transformers import AutoConfig
+
+    from rerank.model import UNLOADABLE, load_model
+
+    try:
+        folder = Path(source).expanduser()
+        local = (folder / "config.json").is_file()
+    except (OSError, RuntimeError):
+        local = False  # A name that no file can have.
+    if not local:
+        return ModelIdentity.of(load_model(source))
+    try:
+        return ModelIdentity.of_config(AutoConfig.from_pretrained(folder))
+    except UNLOADABLE as error:
+        raise ModelUnfit(f"{source}/config.json cannot be used: {' '.join(str(error).split())}") from error
+
+
+def read_into(into: Path | None) -> HeadProfile | None:
+    """The profile that a new part joins, if one was named. Raises `BadProfile`."""
+    return None if into is None else read_profile(into)
+
+
+def keep(
+    new: HeadProfile, into: HeadProfile | None, output: Path, report: Mapping[str, object], *, json: bool
+) -> None:
+    """Write `new`, joined into `into`, and print `report`. Raises `BadProfile`."""
+    from rerank.importers import merge
+
+    profile = new if into is None else merge(new, into)
+    write_profile(profile, output)
+    if json:
+        print_json({**report, "digest": profile.digest, "output": str(output)})
+        return
+    for name, value in report.items():
+        shown = (
+            " ".join(f"{head} ({score:.3f})" for head, score in value.items())
+            if isinstance(value, dict)
+            else value
+        )
+        out.print(f"{name}: {shown}", markup=False)
+    out.print(f"profile {profile.digest} written to {output}", markup=False)

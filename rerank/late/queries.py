@@ -1,0 +1,270 @@
+"""Query rows for late attention: run a micro-batch of queries over the prefix, keep what scoring heads ask.
+
+The query stands at a fixed distance behind the shared prefix, whatever documents it will be matched with;
+its instruction is part of a prefix of its own, so that only the question and the end of the chat template
+run. On a GPU the run is recorded once for each size and replayed: launching its kernels one by one takes
+longer than the kernels do.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rerank.errors import ContextTooSmall
+from rerank.late.match import Rows
+from rerank.model import Model
+from rerank.observe import AttentionCall
+from rerank.packed import Layout, Prefix, read_prefix, run_packed
+from rerank.profile import HeadProfile, Signal
+from rerank.prompt import ChatFrame
+
+PROMPT = "late-1"
+"""The version of the wording below: profiles hold for one version only."""
+
+LEAD = " Here are some paragraphs:"
+SEPARATOR = "\n\n"
+INSTRUCTION = "Please find information that are relevant to the following query in the paragraphs above."
+MARK = "Query: "
+NULL_QUERY = "N/A"
+
+BUCKET = 32
+"""Recorded runs come in multiples of this many rows."""
+
+RECORDED = 2048
+"""Rows that run at once, and no more are recorded; a longer query runs alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The text around documents and queries, as tokens: `before` documents, `between`, `after` the query."""
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+
+    @classmethod
+    def of(cls, model: Model) -> "Prompt":
+        """The prompt of version `PROMPT` in `model`'s chat template."""
+        frame = ChatFrame.of(model)
+        return cls(
+            model.encode_template(frame.before) + model.encode([LEAD + SEPARATOR])[0],
+            model.encode([SEPARATOR + INSTRUCTION + SEPARATOR])[0],
+            model.encode_template(frame.after),
+        )
+
+
+class QueryReader:
+    """Turns queries into rows for `rerank.late.match`; not safe for two threads."""
+
+    def __init__(self, model: Model, profile: HeadProfile, prefix: Prefix, prompt: Prompt) -> None:
+        """`prefix` is what documents stand behind; it must reach through the last scoring layer − 1."""
+        self._model, self._after, self._position = model, prompt.after, profile.position
+        self._prefix = read_prefix(model, prompt.between, profile.depth, after=prefix, gap=profile.position)
+        self._heads = scoring_heads(profile)
+        self._starts = group_starts(profile)
+        place = {head: column for column, head in enumerate(self._heads)}
+        weights = torch.zeros(4, len(self._heads))
+        constant = 0.0
+        for signal in profile.signals:
+            weights[_KINDS[signal.rows], place[signal.layer, signal.head]] = signal.weight / signal.scale
+            constant -= signal.weight * signal.mean / signal.scale
+        self._weights = weights.to(model.device)
+        self._constant = constant
+        self._last = profile.depth - 1
+        self._recorded: dict[tuple[int, int], _Recorded] = {}
+        self.scale = model.shape.head_dim**-0.5
+
+    @torch.inference_mode()
+    def read(self, queries: Sequence[str]) -> tuple[Rows, Tensor]:
+        """Rows of the queries, and what is added to every score of each, fp32 `[queries]`.
+
+        Raises `ContextTooSmall` for a query that does not fit.
+        """
+        return self._read(queries, 0)
+
+    @torch.inference_mode()
+    def null(self) -> tuple[Rows, Tensor]:
+        """Rows of the null query, weighed as the profile's null signals are."""
+        return self._read([NULL_QUERY], 2)
+
+    def encode(self, query: str) -> list[int]:
+        """The tokens that run for a query. Raises `ContextTooSmall`."""
+        own = self._model.encode([MARK + query.strip()])[0]
+        room = self._model.shape.context - self._prefix.next - len(self._after)
+        if len(own) > room:
+            raise ContextTooSmall(
+                f"the question takes {len(own)} tokens and {self._model.name} has room for {room} behind the "
+                "passages. Shorten it or use a model with a longer context"
+            )
+        return own + self._after
+
+    def _read(self, queries: Sequence[str], kind: int) -> tuple[Rows, Tensor]:
+        tokens = [self.encode(query) for query in queries]
+        runs = [self._run(piece) for piece in _pieces(tokens)]
+        vectors, own = (torch.cat(parts) for parts in zip(*runs, strict=True))
+        lengths = [len(row) for row in tokens]
+        ends = len(self._after)
+        share = torch.zeros(2, sum(lengths))
+        owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        start = 0
+        for length in lengths:
+            share[0, start : start + length - ends] = 1 / (length - ends)
+            share[1, start + length - ends : start + length] = 1 / max(ends, 1)
+            start += length
+        device = vectors.device
+        coefficients = share.to(device).T @ self._weights[kind : kind + 2]
+        base = -(coefficients * own).sum(dim=1)
+        added = torch.zeros(len(lengths), device=device).index_add_(0, owner.to(device), base)
+        if kind == 0:
+            added += self._constant
+        starts = torch.tensor([0, *lengths]).cumsum(0).tolist()
+        return Rows(vectors, coefficients, starts, self._starts, self.scale), added
+
+    def _run(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Query vectors `[rows, heads, dim]` and each one's log-sum-exp over what the query sees itself."""
+        lengths = [len(row) for row in tokens]
+        total = sum(lengths)
+        if not _is_recorded(self._model, total):
+            run = _Run(self, lengths)
+            run.load(tokens)
+            return run()
+        rows, count = -(-total // BUCKET) * BUCKET, 1 << (len(lengths) - 1).bit_length()
+        if (rows, count) not in self._recorded:
+            self._recorded[rows, count] = _Recorded(self, rows, count)
+        vectors, own = self._recorded[rows, count](tokens)
+        # The next replay writes to the same place, and the null query's rows outlive it.
+        return vectors[:total].clone(), own[:total].clone()
+
+
+def _is_recorded(model: Model, rows: int) -> bool:
+    return model.device.type == "cuda" and model.dtype != torch.float32 and rows <= RECORDED
+
+
+def _pieces(tokens: Sequence[list[int]]) -> Iterator[list[list[int]]]:
+    """Queries that run at once: what they see of each other is masked, in the square of their rows."""
+    piece: list[list[int]] = []
+    rows = 0
+    for query in tokens:
+        if piece and rows + len(query) > RECORDED:
+            yield piece
+            piece, rows = [], 0
+        piece.append(query)
+        rows += len(query)
+    yield piece
+
+
+_KINDS = {"query": 0, "suffix": 1, "null": 2, "null-suffix": 3}
+
+
+def scoring_heads(profile: HeadProfile) -> list[tuple[int, int]]:
+    """The (layer, head) pairs that any signal reads, in order: those of a KV group lie together."""
+    return sorted({(signal.layer, signal.head) for signal in profile.signals})
+
+
+def group_starts(profile: HeadProfile) -> list[int]:
+    """Where each KV group's heads begin among `scoring_heads`, and where the last ends."""
+    shared = profile.model.heads // profile.model.kv_heads
+    heads = scoring_heads(profile)
+    starts = [0]
+    for place in range(1, len(heads)):
+        here, before = heads[place], heads[place - 1]
+        if (here[0], here[1] // shared) != (before[0], before[1] // shared):
+            starts.append(place)
+    return [*starts, len(heads)]
+
+
+def is_null(signal: Signal) -> bool:
+    """Whether a signal is of the null query: it belongs to the document and is kept with it."""
+    return signal.rows in ("null", "null-suffix")
+
+
+class _Run:
+    """One pass of packed queries; its tensors stay where they are, so that it can be recorded."""
+
+    def __init__(self, reader: "QueryReader", lengths: Sequence[int]) -> None:
+        self._reader = reader
+        model, prefix = reader._model, reader._prefix
+        device, rows = model.device, sum(lengths)
+        self._layout = Layout.of(lengths, prefix.length, device)
+        self._tokens = torch.zeros(1, rows, dtype=torch.long, device=device)
+        self._positions = torch.zeros(1, rows, dtype=torch.long, device=device)
+        self._hidden = torch.zeros(rows, prefix.length + rows, dtype=torch.bool, device=device)
+        self._shared = model.shape.heads // model.shape.kv_heads
+        by_layer: dict[int, list[int]] = {}
+        for layer, head in reader._heads:
+            by_layer.setdefault(layer, []).append(head)
+        # Indexes live on the device: a list would be copied there in the middle of a recording.
+        self._columns = {
+            layer: (torch.tensor(heads, device=device), torch.tensor(heads, device=device) // self._shared)
+            for layer, heads in by_layer.items()
+        }
+
+    def load(self, tokens: Sequence[Sequence[int]]) -> None:
+        """Put queries in place of the last ones; rows that are left over belong to nobody."""
+        prefix, rows = self._reader._prefix, self._tokens.shape[1]
+        lengths = [len(row) for row in tokens]
+        flat = [token for row in tokens for token in row]
+        places = [prefix.next + place for length in lengths for place in range(length)]
+        spare = rows - len(flat)
+        owner = torch.repeat_interleave(
+            torch.arange(len(lengths) + 1), torch.tensor([*lengths, spare], dtype=torch.long)
+        )
+        place = torch.arange(rows)
+        sees = (owner == owner[:, None]) & (place <= place[:, None])
+        hidden = ~torch.cat([torch.ones(rows, prefix.length, dtype=torch.bool), sees], dim=1)
+        self._tokens.copy_(torch.tensor([flat + [0] * spare]), non_blocking=True)
+        self._positions.copy_(torch.tensor([places + [prefix.next] * spare]), non_blocking=True)
+        self._hidden.copy_(hidden, non_blocking=True)
+        if spare or list(self._layout.lengths) != lengths:
+            filled = [*lengths, *[0] * (len(self._layout.starts) - 1 - len(lengths))]
+            filled[-1] += spare
+            fresh = Layout.of(filled, prefix.length, torch.device("cpu"))
+            for name in ("starts", "keys", "key_starts"):
+                getattr(self._layout, name).copy_(getattr(fresh, name), non_blocking=True)
+
+    def __call__(self) -> tuple[Tensor, Tensor]:
+        reader = self._reader
+        prefix = reader._prefix
+        vectors: list[Tensor] = []
+        own: list[Tensor] = []
+
+        def take(call: AttentionCall, query: Tensor, key: Tensor) -> None:
+            if call.layer not in self._columns:
+                return
+            heads, groups = self._columns[call.layer]
+            chosen = query[:, heads]
+            vectors.append(chosen)
+            reader.scale = call.scaling
+            keys = torch.cat([prefix.keys[call.layer][:, groups], key[:, groups]])
+            logits = torch.einsum("rhd,khd->hrk", chosen.float(), keys.float()) * call.scaling
+            own.append(logits.masked_fill_(self._hidden, -torch.inf).logsumexp(dim=-1).T)
+
+        run_packed(reader._model, prefix, self._tokens, self._positions, self._layout, reader._last, take)
+        return torch.cat(vectors, dim=1).contiguous(), torch.cat(own, dim=1)
+
+
+class _Recorded:
+    """A pass of a fixed number of rows and queries as one CUDA graph."""
+
+    def __init__(self, reader: "QueryReader", rows: int, count: int) -> None:
+        # One more sequence than queries takes the rows that are left over.
+        self._run = _Run(reader, [rows, *[0] * count])
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                self._run()
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        # One memory for all: none is replayed while another is, and what they make is copied at once.
+        pool = next((other._graph.pool() for other in reader._recorded.values()), None)
+        # Other threads may use the GPU meanwhile.
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+            self._out = self._run()
+
+    def __call__(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        self._run.load(tokens)
+        self._graph.replay()
+        return self._out

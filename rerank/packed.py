@@ -1,0 +1,242 @@
+"""Many short sequences behind one prefix, run as one: nothing is padded, and no layer runs that nobody needs.
+
+The sequences lie end to end in one row, so that the model's linear layers see no padding; attention gives
+each its own tokens and the prefix, and nothing else. Whoever runs them takes the queries and keys of the
+layers it wants, and the run ends with the last of these: what comes after the last wanted layer's queries
+and keys (its attention, its MLP, all later layers, the LM head) is never computed.
+
+This module knows nothing of passages, profiles or scores.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+
+from rerank.model import Model
+from rerank.observe import AttentionCall, attention_weights, weighted_values
+
+Take = Callable[[AttentionCall, Tensor, Tensor], None]
+"""Takes how a layer attends, its queries `[tokens, heads, dim]` and its keys `[tokens, kv_heads, dim]`."""
+
+# Flash attention serves grouped queries anyway; newer torch wants to be told.
+_GROUPED: dict[str, Any] = (
+    {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+)
+
+
+CHUNK = {True: 16_384, False: 1_024}
+"""Tokens of a long prefix that run at once, with flash attention and without: then a mask is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What stands in front of every sequence: keys and values of `length` tokens, layer by layer.
+
+    `keys[layer]` and `values[layer]` are `[length, kv_heads, dim]`, keys after RoPE; layers from `depth` on
+    are not there. `next` is the position of the first token after it.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    length: int
+    next: int
+
+    @property
+    def depth(self) -> int:
+        """How many layers it reaches through."""
+        return len(self.keys)
+
+
+@dataclass(slots=True)
+class Layout:
+    """Where the sequences of a pack lie: built once, used by every layer. All tensors on the device.
+
+    `starts` `[sequences + 1]` int32; `keys` `[sequences · prefix + tokens]` indexes rows of the prefix's and
+    then the pack's keys; `key_starts` `[sequences + 1]` int32 where each sequence's keys begin among these.
+    """
+
+    lengths: list[int]
+    longest: int
+    prefix: int
+    starts: Tensor
+    keys: Tensor
+    key_starts: Tensor
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], prefix: int, device: torch.device) -> "Layout":
+        """The layout of sequences of these lengths, all at least 1, behind a prefix."""
+        starts = torch.tensor([0, *lengths]).cumsum(0)
+        own = [
+            torch.arange(a, b) + prefix for a, b in zip(starts.tolist(), starts[1:].tolist(), strict=False)
+        ]
+        front = torch.arange(prefix)
+        keys = torch.cat([piece for rows in own for piece in (front, rows)])
+        key_starts = starts + prefix * torch.arange(len(starts))
+        return cls(
+            list(lengths),
+            max(lengths),
+            prefix,
+            starts.to(torch.int32).to(device),
+            keys.to(device),
+            key_starts.to(torch.int32).to(device),
+        )
+
+
+class _Enough(Exception):
+    """Every wanted layer has been taken."""
+
+
+class _Pack:
+    """Attention of packed sequences, each over the prefix and its own tokens (`rerank.observe.Held`)."""
+
+    def __init__(self, prefix: Prefix | None, layout: Layout, last: int, take: Take) -> None:
+        self._prefix, self._layout, self._last, self._take = prefix, layout, last, take
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, call: AttentionCall) -> Tensor:
+        """`[1, heads, tokens, dim]`, of `query` `[1, heads, tokens, dim]` over `key` and `value`."""
+        rows, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))
+        self._take(call, rows, keys)
+        if call.layer == self._last:
+            raise _Enough
+        if self._prefix is not None:
+            keys = torch.cat([self._prefix.keys[call.layer], keys])
+            values = torch.cat([self._prefix.values[call.layer], values])
+        if call.softcap is None and _is_flash(query.device, query.dtype):
+            return self._flash(rows, keys, values, call).transpose(0, 1)[None]
+        return self._one_by_one(query, keys.transpose(0, 1), values.transpose(0, 1), call)
+
+    def _flash(self, rows: Tensor, keys: Tensor, values: Tensor, call: AttentionCall) -> Tensor:
+        layout = self._layout
+        if layout.prefix:
+            keys, values = keys.index_select(0, layout.keys), values.index_select(0, layout.keys)
+        out = varlen_attn(
+            rows.contiguous(),
+            keys.contiguous(),
+            values.contiguous(),
+            layout.starts,
+            layout.key_starts,
+            layout.longest,
+            layout.longest + layout.prefix,
+            scale=call.scaling,
+            window_size=(-1 if call.sliding is None else call.sliding - 1, 0),
+            **_GROUPED,
+        )
+        assert isinstance(out, Tensor)
+        return out
+
+    def _one_by_one(self, query: Tensor, keys: Tensor, values: Tensor, call: AttentionCall) -> Tensor:
+        """`keys` and `values` are `[kv_heads, prefix + tokens, dim]`."""
+        prefix, start = self._layout.prefix, 0
+        out = torch.empty_like(query)
+        for length in self._layout.lengths:
+            own = slice(prefix + start, prefix + start + length)
+            key = torch.cat([keys[:, :prefix], keys[:, own]], dim=1)
+            value = torch.cat([values[:, :prefix], values[:, own]], dim=1)
+            mask = seen(length, prefix + length, call.sliding, query.device)
+            rows = query[:, :, start : start + length]
+            if call.softcap is None:
+                out[:, :, start : start + length] = _grouped_sdpa(rows, key, value, mask, call.scaling)
+            else:
+                weights = attention_weights(rows, key[None], mask, call.scaling, call.softcap)
+                out[:, :, start : start + length] = weighted_values(weights, value[None])
+            start += length
+        return out
+
+
+def _is_flash(device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
+
+
+def seen(rows: int, keys: int, sliding: int | None, device: torch.device) -> Tensor:
+    """Which keys each row sees, the last row standing at the last key: bool `[rows, keys]`."""
+    place = torch.arange(keys, device=device)
+    distance = place[keys - rows :, None] - place
+    return (distance >= 0) if sliding is None else (distance >= 0) & (distance < sliding)
+
+
+def _grouped_sdpa(rows: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
+    """Attention whose heads that share keys are stacked as rows: keys are never repeated."""
+    _, heads, length, dim = rows.shape
+    kv_heads = key.shape[0]
+    stacked = rows.reshape(1, kv_heads, heads // kv_heads * length, dim)
+    out = torch.nn.functional.scaled_dot_product_attention(
+        stacked, key[None], value[None], attn_mask=mask.repeat(heads // kv_heads, 1), scale=scaling
+    )
+    return out.view(1, heads, length, dim)
+
+
+@torch.inference_mode()
+def run_packed(
+    model: Model,
+    prefix: Prefix | None,
+    tokens: Tensor,
+    positions: Tensor,
+    layout: Layout,
+    last: int,
+    take: Take,
+) -> None:
+    """Run sequences through layers 0 to `last` and hand each layer's queries and keys to `take`.
+
+    `tokens` and `positions` are int64 `[1, tokens]` on the device. Of layer `last` only queries and keys
+    are computed. The prefix must reach through layer `last` − 1.
+    """
+    _run(model, tokens, positions, _Pack(prefix, layout, last, take))
+
+
+@torch.inference_mode()
+def read_prefix(
+    model: Model, tokens: Sequence[int], depth: int, *, after: Prefix | None = None, gap: int = 0
+) -> Prefix:
+    """The prefix that `tokens` make, through `depth` layers; a long one is read in chunks.
+
+    Behind another prefix they stand `gap` positions further on than they would, and both together are
+    returned.
+    """
+    size = CHUNK[_is_flash(model.device, model.dtype)]
+    for start in range(0, len(tokens), size):
+        after = _read_chunk(model, tokens[start : start + size], depth, after, gap if start == 0 else 0)
+    assert after is not None
+    return after
+
+
+def _read_chunk(model: Model, tokens: Sequence[int], depth: int, after: Prefix | None, gap: int) -> Prefix:
+    front = 0 if after is None else after.length
+    first = 0 if after is None else after.next + gap
+    kept = _Keep(after, Layout.of([len(tokens)], front, model.device), depth - 1)
+    ids = torch.tensor([list(tokens)], device=model.device)
+    positions = torch.arange(first, first + len(tokens), device=model.device)[None]
+    _run(model, ids, positions, kept)
+    return Prefix(tuple(kept.keys), tuple(kept.values), front + len(tokens), first + len(tokens))
+
+
+class _Keep(_Pack):
+    """Keeps each layer's keys and values, those of the prefix before them in front."""
+
+    def __init__(self, prefix: Prefix | None, layout: Layout, last: int) -> None:
+        super().__init__(prefix, layout, last, lambda *_: None)
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, call: AttentionCall) -> Tensor:
+        keys, values = key[0].transpose(0, 1), value[0].transpose(0, 1)
+        if self._prefix is not None:
+            keys = torch.cat([self._prefix.keys[call.layer], keys])
+            values = torch.cat([self._prefix.values[call.layer], values])
+        self.keys.append(keys.contiguous())
+        self.values.append(values.contiguous())
+        return super().attend(query, key, value, call)
+
+
+def _run(model: Model, tokens: Tensor, positions: Tensor, held: _Pack) -> None:
+    # With a mask of four dimensions transformers makes none of its own: what is seen follows from the layout.
+    unused = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=tokens.device)
+    with contextlib.suppress(_Enough):
+        model.network.base_model(
+            input_ids=tokens, position_ids=positions, attention_mask=unused, use_cache=False, held=held
+        )

@@ -1,0 +1,449 @@
+"""The head profile: what is known of a model's attention heads, in one small file of JSON.
+
+A profile says which heads score and with what weight, which KV heads need their whole context, and which
+heads cite; docs/heads.md describes it field by field. Whatever is in a `HeadProfile` has been checked:
+ranges, lengths, duplicates, and that every number is finite. This module needs no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from itertools import pairwise
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from rerank.errors import BadProfile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from transformers import PretrainedConfig
+
+    from rerank.icr import Head
+    from rerank.model import Model
+
+PROFILE_VERSION = 1
+"""The version of the file format that this module writes, and the only one that it reads."""
+
+Kinds = Literal["query", "suffix", "null", "null-suffix"]
+ROWS: tuple[Kinds, ...] = ("query", "suffix", "null", "null-suffix")
+"""Which rows a signal may be read from."""
+
+PROFILES = Path(__file__).with_name("profiles")
+"""Where the profiles lie that come with the package."""
+
+Note = str | int | float
+"""What provenance may say of one thing."""
+
+Group = tuple[int, int]
+"""A layer and a KV head of it, both from 0."""
+
+Kind = TypeVar("Kind")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What a model must be for a profile to fit it. Differently tuned models of one shape are alike in it."""
+
+    type: str
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    vocabulary: int
+
+    def __post_init__(self) -> None:
+        """Check every field; raises `BadProfile`."""
+        _text("type", self.type, empty=False)
+        for item in fields(self)[1:]:
+            _put(self, item.name, _whole(item.name, getattr(self, item.name), least=1))
+        if self.heads % self.kv_heads:
+            raise BadProfile(f"kv_heads is {self.kv_heads}: it must divide heads, which is {self.heads}")
+
+    @classmethod
+    def of(cls, model: Model | ModelIdentity) -> ModelIdentity:
+        """The identity of a loaded model; an identity is its own."""
+        return model if isinstance(model, ModelIdentity) else cls.of_config(model.network.config)
+
+    @classmethod
+    def of_config(cls, config: PretrainedConfig) -> ModelIdentity:
+        """The identity of the model that transformers would make of `config`."""
+        text: Any = config.get_text_config()
+        heads = text.num_attention_heads
+        return cls(
+            type=str(config.model_type),
+            layers=text.num_hidden_layers,
+            heads=heads,
+            kv_heads=getattr(text, "num_key_value_heads", None) or heads,
+            head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+            hidden=text.hidden_size,
+            vocabulary=text.vocab_size,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What one head says of a passage, and what it counts: weight · (signal − mean) / scale.
+
+    `rows` are those it is read from: the query's own (`query`), those of the chat template after it
+    (`suffix`), or those of the query N/A (`null`, `null-suffix`), which belong to the document alone.
+    """
+
+    layer: int
+    head: int
+    rows: Kinds
+    weight: float
+    mean: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check every field; raises `BadProfile`."""
+        _put_head(self)
+        if self.rows not in ROWS:
+            raise BadProfile(f"rows is {self.rows!r}: it must be one of {', '.join(ROWS)}")
+        for name in ("weight", "mean", "scale"):
+            _put(self, name, check_number(name, getattr(self, name)))
+        if self.scale <= 0:
+            raise BadProfile(
+                f"scale is {self.scale}: it must be above 0; leave a signal out that never varies"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class JointHead:
+    """A head whose attention mass ranks passages in the joint prompt, and what it counts."""
+
+    layer: int
+    head: int
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check every field; raises `BadProfile`."""
+        _put_head(self)
+        _put(self, "weight", check_number("weight", self.weight))
+
+
+@dataclass(frozen=True, slots=True)
+class HeadProfile:
+    """All that is known of one model's heads. Lists are kept in order of layer and head.
+
+    `signals` score passages in late attention, under the prompt of version `prompt`, with passages cut to
+    `passage_tokens`, the query standing `position` tokens behind the prefix, and the first stage's rank
+    weighing `lexical` where that stage matched words, `learned` where it knew more (`rerank.fuse`).
+    `joint` scores in the joint prompt. `gates` (layers × KV heads, 0 to 1) say how much a KV head needs the
+    whole context, `citing` which heads look at what an answer draws on. Of `provenance`, nothing is ever
+    computed.
+    """
+
+    model: ModelIdentity
+    prompt: str = ""
+    signals: tuple[Signal, ...] = ()
+    joint: tuple[JointHead, ...] = ()
+    gates: tuple[tuple[float, ...], ...] | None = None
+    citing: tuple[Head, ...] = ()
+    lexical: float = 0.0
+    learned: float = 0.0
+    passage_tokens: int = 400
+    position: int = 512
+    provenance: Mapping[str, Note] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Check and order every field; raises `BadProfile`."""
+        _text("prompt", self.prompt)
+        if self.signals and not self.prompt:
+            raise BadProfile("prompt is empty: signals hold for one prompt only, so name its version")
+        _put(self, "signals", _ordered("signals", self.signals, lambda s: (s.layer, s.head, s.rows)))
+        _put(self, "joint", _ordered("joint", self.joint, lambda j: (j.layer, j.head)))
+        citing = [_pair(f"citing[{place}]", pair) for place, pair in enumerate(self.citing)]
+        _put(self, "citing", _ordered("citing", citing, lambda pair: pair))
+        for name, heads in (
+            ("signals", [(s.layer, s.head) for s in self.signals]),
+            ("joint", [(j.layer, j.head) for j in self.joint]),
+            ("citing", self.citing),
+        ):
+            for layer, head in heads:
+                self._check_head(name, layer, head)
+        if self.gates is not None:
+            _put(self, "gates", self._checked_gates(self.gates))
+        for name in ("lexical", "learned"):
+            _put(self, name, check_number(name, getattr(self, name), least=0.0))
+        _put(self, "passage_tokens", _whole("passage_tokens", self.passage_tokens, least=1))
+        _put(self, "position", _whole("position", self.position))
+        notes = {str(name): _note(f"provenance.{name}", note) for name, note in self.provenance.items()}
+        _put(self, "provenance", notes)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The (layer, KV head) pairs whose keys the signals need, in order, each once."""
+        shared = self.model.heads // self.model.kv_heads
+        return tuple(sorted({(signal.layer, signal.head // shared) for signal in self.signals}))
+
+    @property
+    def depth(self) -> int:
+        """How many layers must run for the signals: the last scoring layer + 1, or 0."""
+        return max((signal.layer + 1 for signal in self.signals), default=0)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that differ where anything but the provenance differs."""
+        return hashlib.sha256(_written(self, provenance=False).encode()).hexdigest()[:16]
+
+    def retrieval(self, sparsity: float) -> tuple[Group, ...]:
+        """The KV heads that keep their whole context when a share `sparsity` of them does not.
+
+        As published, those whose gate reaches the quantile `sparsity` of all gates; among equal gates the
+        first keep, so the number kept depends on `sparsity` alone. Raises `BadProfile` without gates.
+        """
+        if self.gates is None:
+            raise BadProfile(
+                "the profile has no gates; import some: ragnarok heads import FOLDER --format duo"
+            )
+        if not 0 <= sparsity <= 1:
+            raise BadProfile(f"sparsity is {sparsity}: it must be from 0 to 1")
+        every = sorted(
+            (-gate, layer, head) for layer, row in enumerate(self.gates) for head, gate in enumerate(row)
+        )
+        # At most n − 1 lie below a quantile; sparsity 1 leaves none, as published. Rounded: 0.07 · 100 > 7.
+        streaming = len(every) if sparsity == 1 else math.ceil(round(sparsity * (len(every) - 1), 9))
+        return tuple(sorted((layer, head) for _, layer, head in every[: len(every) - streaming]))
+
+    def _check_head(self, name: str, layer: int, head: int) -> None:
+        model = self.model
+        if layer >= model.layers or head >= model.heads:
+            raise BadProfile(
+                f"{name} has head {layer}-{head}: layers go from 0 to {model.layers - 1}, "
+                f"heads from 0 to {model.heads - 1}"
+            )
+
+    def _checked_gates(self, gates: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+        _length("gates", gates, self.model.layers, "rows, one a layer")
+        for layer, row in enumerate(gates):
+            _length(f"gates[{layer}]", row, self.model.kv_heads, "numbers, one a KV head")
+        return tuple(
+            tuple(
+                check_number(f"gates[{layer}][{head}]", gate, least=0.0, most=1.0)
+                for head, gate in enumerate(row)
+            )
+            for layer, row in enumerate(gates)
+        )
+
+
+def read_profile(path: Path | str) -> HeadProfile:
+    """Read a profile from its file. Raises `BadProfile`, which names the file, the field and its value."""
+    with within(f"{path}"):
+        return _parsed(read_json(path))
+
+
+def read_json(path: Path | str) -> object:
+    """What a JSON file holds. Raises `BadProfile`, also for a name given twice and for NaN."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    except OSError as error:
+        raise BadProfile(f"it cannot be read: {error.strerror}; give a file that is there") from error
+    except (ValueError, RecursionError) as error:
+        raise BadProfile(f"it is no whole JSON document ({error}); make or fetch it again") from error
+
+
+def write_profile(profile: HeadProfile, path: Path | str) -> None:
+    """Write a profile to its file: beside it first, then renamed, so that it is whole or as before."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(_written(profile), encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise BadProfile(f"{path} cannot be written: {error.strerror}; choose another place") from error
+
+
+def check_profile(profile: HeadProfile, model: Model | ModelIdentity, prompt: str | None = None) -> None:
+    """Refuse, with `BadProfile`, a profile made for another model, shape or prompt.
+
+    `prompt` is the version that signals will be read under; without it, or without signals, it is free.
+    """
+    found = ModelIdentity.of(model)
+    for item in fields(found):
+        theirs, ours = getattr(profile.model, item.name), getattr(found, item.name)
+        if theirs != ours:
+            raise BadProfile(
+                f"the profile is of a model whose {item.name} is {theirs!r}, and this model's is {ours!r}: "
+                "use a profile made for this model (ragnarok heads detect makes one)"
+            )
+    if prompt is not None and profile.signals and profile.prompt != prompt:
+        raise BadProfile(
+            f"the profile's signals hold for prompt {profile.prompt!r}, and this reads with {prompt!r}: "
+            "make the profile again with this version of the program"
+        )
+
+
+def shipped_profile(model: Model | ModelIdentity) -> HeadProfile | None:
+    """The profile that comes with the package for a model of this identity, if there is one."""
+    wanted = ModelIdentity.of(model)
+    shipped = (read_profile(path) for path in sorted(PROFILES.glob("*.json")))
+    return next((profile for profile in shipped if profile.model == wanted), None)
+
+
+def _parsed(document: object) -> HeadProfile:
+    record = dict(_record("the file", document))
+    version = record.pop("version", None)
+    if type(version) is not int or version != PROFILE_VERSION:
+        raise BadProfile(
+            f"version is {version!r}: this program reads version {PROFILE_VERSION}; "
+            "use the program that the profile was made with, or make it again"
+        )
+    _check_names(HeadProfile, record)
+    with within("model"):
+        record["model"] = _made(ModelIdentity, record["model"])
+    for name, kind in (("signals", Signal), ("joint", JointHead)):
+        made = []
+        for place, item in enumerate(_list(name, record.get(name, []))):
+            with within(f"{name}[{place}]"):
+                made.append(_made(kind, item))
+        record[name] = tuple(made)
+    _list("citing", record.get("citing", []))
+    _record("provenance", record.get("provenance", {}))
+    if record.get("gates") is not None:
+        record["gates"] = [_list(f"gates[{n}]", row) for n, row in enumerate(_list("gates", record["gates"]))]
+    return HeadProfile(**record)
+
+
+def _written(profile: HeadProfile, *, provenance: bool = True) -> str:
+    """The file's text: names sorted, one line a field, a signal, or a layer's gates."""
+    document = asdict(profile) | {"version": PROFILE_VERSION}
+    if not provenance:
+        del document["provenance"]
+    return "{\n" + ",\n".join(f'  "{name}": {_value(document[name])}' for name in sorted(document)) + "\n}\n"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list | tuple) and value:
+        return "[\n" + ",\n".join(f"    {json.dumps(item, sort_keys=True)}" for item in value) + "\n  ]"
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def _made(kind: type[Kind], value: object) -> Kind:
+    record = _record("this", value)
+    _check_names(kind, record)
+    return kind(**record)
+
+
+def _check_names(kind: type[Any], record: Mapping[str, object]) -> None:
+    known = {item.name: item for item in fields(kind)}
+    if unknown := sorted(record.keys() - known.keys()):
+        allowed = ", ".join(sorted(known))
+        value = _short(record[unknown[0]])
+        raise BadProfile(f"{unknown[0]} (with {value}) is no field here: leave it out, or give {allowed}")
+    needed = {n for n, item in known.items() if item.default is MISSING and item.default_factory is MISSING}
+    if missing := sorted(needed - record.keys()):
+        raise BadProfile(f"{missing[0]} is missing: give {', '.join(sorted(needed))}")
+
+
+@contextlib.contextmanager
+def within(place: str) -> Iterator[None]:
+    """Name `place` in front of what any `BadProfile` raised inside says."""
+    try:
+        yield
+    except BadProfile as error:
+        raise BadProfile(f"{place}: {error}") from error
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadProfile(f"{twice} is given twice, with {[v for n, v in pairs if n == twice]}: give it once")
+    return record
+
+
+def _constant(name: str) -> float:
+    raise BadProfile(f"a number is {name}: every number must be finite; make the profile again")
+
+
+def _record(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadProfile(f"{name} is {_short(value)}: it must be an object of named fields")
+    return value
+
+
+def _list(name: str, value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise BadProfile(f"{name} is {_short(value)}: it must be a list")
+    return value
+
+
+def _length(name: str, value: Sequence[object], wanted: int, of: str) -> None:
+    if len(value) != wanted:
+        raise BadProfile(f"{name} has length {len(value)}: it must have {wanted} {of}")
+
+
+def _whole(name: str, value: object, least: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise BadProfile(f"{name} is {_short(value)}: it must be a whole number of at least {least}")
+    return int(value)
+
+
+def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf) -> float:
+    """`value` as a float. Raises `BadProfile` if it is no finite number from `least` to `most`."""
+    number = math.nan
+    if not isinstance(value, bool) and isinstance(value, Real):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not (math.isfinite(number) and least <= number <= most):
+        bounds = f" of at least {least:g}" if most == math.inf else f" from {least:g} to {most:g}"
+        allowed = "a finite number" + ("" if least == -math.inf else bounds)
+        raise BadProfile(f"{name} is {_short(value)}: it must be {allowed}")
+    return number
+
+
+def _text(name: str, value: object, *, empty: bool = True) -> str:
+    if not isinstance(value, str) or not (value or empty):
+        raise BadProfile(f"{name} is {_short(value)}: it must be {'text' if empty else 'a name'}")
+    return value
+
+
+def _note(name: str, value: object) -> Note:
+    if isinstance(value, str | bool):
+        return value
+    return _whole(name, value, least=-(2**63)) if isinstance(value, Integral) else check_number(name, value)
+
+
+def _pair(name: str, value: object) -> Head:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise BadProfile(f"{name} is {_short(value)}: it must be a layer and a head")
+    return _whole(f"{name}[0]", value[0]), _whole(f"{name}[1]", value[1])
+
+
+def _ordered(name: str, items: Iterable[Item], key: Callable[[Item], tuple[Any, ...]]) -> tuple[Item, ...]:
+    """`items` in order of `key`. Raises `BadProfile` where two have the same."""
+    ordered = sorted(items, key=key)
+    for item, following in pairwise(ordered):
+        if key(item) == key(following):
+            raise BadProfile(f"{name} has {'-'.join(map(str, key(item)))} twice: give every head once")
+    return tuple(ordered)
+
+
+def _put(record: object, name: str, value: object) -> None:
+    """Set a field of a frozen record that is being made."""
+    object.__setattr__(record, name, value)
+
+
+def _put_head(record: Signal | JointHead) -> None:
+    for name in ("layer", "head"):
+        _put(record, name, _whole(name, getattr(record, name)))
+
+
+def _short(value: object) -> str:
+    """`value` as it would be written, cut to a line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

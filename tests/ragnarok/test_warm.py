@@ -1,0 +1,149 @@
+"""`ragnarok warm` over a tiny random model, and the stores that it fills."""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from indexes import build_index
+from ragnarok.cli import main
+from ragnarok.documents import open_store
+from rerank.errors import StoreUnusable
+from rerank.late.reranker import LateOptions, LateReranker
+from rerank.model import Model, load_model
+from rerank.profile import write_profile
+from rerank.store.disk import MIN_BYTES, DiskTier
+from rerank.store.redis import RedisTier
+from rerank.store.tiers import TieredStore
+from tests.rerank.test_late import profile_of
+
+TEXTS = {
+    "a": "The tower is in Paris. It was built in 1889 for a fair.",
+    "b": "Bananas are rich in potassium. They grow in warm places.",
+    "c": "A parrot speaks of towers and of fruit all day long.",
+}
+NOWHERE = "redis://127.0.0.1:1/0"
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Model) -> Path:
+    """An empty home with a corpus, an index `demo` of it, a run, topics and a profile; the working folder."""
+    monkeypatch.setenv("RAGNAROK_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    lines = [json.dumps({"_id": docid, "text": text}) for docid, text in TEXTS.items()]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
+    (tmp_path / "run.trec").write_text(
+        "1 Q0 a 1 3 t\n1 Q0 b 2 2 t\n1 Q0 c 3 1 t\n2 Q0 b 1 2 t\n2 Q0 a 2 1 t\n"
+    )
+    (tmp_path / "topics.tsv").write_text("1\twhere is the tower?\n2\tbananas or parrot\n3\ttower in Paris\n")
+    write_profile(profile_of(small), tmp_path / "heads.json")
+    build_index(tmp_path / "corpus.jsonl", "demo", parts=["bm25"]).close()
+    return tmp_path
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path, saved: Path
+) -> Call:
+    """Runs `ragnarok warm …` in this process with the tiny model: code, output, and what is not progress."""
+    monkeypatch.setenv("RAGNAROK_MODEL", str(saved))
+    monkeypatch.setenv("RAGNAROK_PROFILE", str(folder / "heads.json"))
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ragnarok", "warm", *map(str, words)])
+        capfd.readouterr()
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        assert isinstance(code, int)
+        out, err = capfd.readouterr()
+        return code, out, "\n".join(line for line in err.splitlines() if not line.startswith("✓ "))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["--corpus", "corpus.jsonl"], 3),
+        (["--index", "demo"], 3),
+        (["--run", "run.trec", "--corpus", "corpus.jsonl"], 3),
+        (["--run", "run.trec", "--index", "demo", "--depth", "1"], 2),
+        (["--topics", "topics.tsv", "--index", "demo"], 3),
+        (["--topics", "topics.tsv", "--index", "demo", "--depth", "1", "--method", "bm25"], 2),
+    ],
+)
+def test_what_was_warmed_need_not_be_read(
+    call: Call, folder: Path, saved: Path, words: list[str], count: int
+) -> None:
+    code, out, err = call(*words, "--store", "states", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert (report["documents"], report["new"], report["evictions"], report["errors"]) == (count, count, 0, 0)
+    assert report["tokens"] > 5 * count
+    assert report["tokens_per_second"] > 0
+    assert report["bytes"] > 0
+    code, out, _ = call(*words, "--store", "states", "--json")
+    again = json.loads(out)
+    assert (again["documents"], again["new"], again["tokens"]) == (count, 0, 0)
+    # As a service would find it.
+    model = load_model(str(saved))
+    store = DiskTier(folder / "states", MIN_BYTES)
+    late = LateReranker(model, profile_of(model), LateOptions(memory=1 << 22, store=store))
+    assert late.read("tower", list(TEXTS.values())).kept == count
+    store.close()
+
+
+def test_it_says_what_it_did(call: Call) -> None:
+    code, out, err = call("--index", "demo", "--store", "states")
+    assert (code, err) == (0, "")
+    assert out.startswith("3 documents, 3 new, ")
+    assert "bytes" in out
+
+
+def test_a_redis_that_is_gone_is_told_of(call: Call) -> None:
+    code, out, err = call("--index", "demo", "--redis", NOWHERE)
+    assert (code, "size unknown" in out) == (0, True)
+    assert "failed" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "named"),
+    [
+        ([], 2, "--corpus or --index"),
+        (["--index", "demo", "--corpus", "corpus.jsonl", "--store", "s"], 2, "one of them"),
+        (["--index", "demo"], 2, "--store"),
+        (["--topics", "topics.tsv", "--corpus", "corpus.jsonl", "--store", "s"], 2, "--topics"),
+        (["--topics", "topics.tsv", "--run", "run.trec", "--index", "demo", "--store", "s"], 2, "--run"),
+        (["--index", "demo", "--store", "s", "--store-bytes", "100"], 5, "8388608"),
+        (["--index", "demo", "--redis", "http://host"], 5, "redis://HOST"),
+        (["--index", "nothing", "--store", "s"], 4, "nothing"),
+        (["--run", "none.trec", "--index", "demo", "--store", "s"], 4, "none.trec"),
+        (["--index", "demo", "--store", "s", "--model", "nothing"], 4, "nothing"),
+    ],
+)
+def test_what_is_refused(call: Call, words: list[str], code: int, named: str) -> None:
+    got, _, err = call(*words)
+    assert got == code
+    assert named in " ".join(err.replace("│", " ").split())
+
+
+def test_stores_are_opened_as_they_are_named(tmp_path: Path) -> None:
+    assert open_store(None) is None
+    kinds: list[tuple[Path | None, str | None, type[object]]] = [
+        (tmp_path, None, DiskTier),
+        (None, NOWHERE, RedisTier),
+        (tmp_path, NOWHERE, TieredStore),
+    ]
+    for folder, redis, kind in kinds:
+        store = open_store(folder, MIN_BYTES, redis)
+        assert store is not None
+        assert type(store) is kind
+        store.close()
+    with pytest.raises(StoreUnusable, match="redis://HOST"):
+        open_store(tmp_path, MIN_BYTES, "http://host")
