@@ -13,6 +13,7 @@ from rich.text import Text
 from indexes import open_index
 from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import IndexName, Json, ModelName, ProfileFile
+from ragnarok.errors import NotFound
 from ragnarok.explanation import Piece, explanation_html, pieces
 from ragnarok.query import clean_query
 
@@ -70,7 +71,12 @@ def explain(
         reranker = LateReranker(load_model(model), known)
     found = reranker.explain(asked, text)
     if html is not None:
-        html.write_text(explanation_html(asked, text, found), encoding="utf-8")
+        try:
+            html.write_text(explanation_html(asked, text, found), encoding="utf-8")
+        except OSError as error:
+            raise NotFound(
+                f"{html}: cannot be written ({error.strerror or error}); choose another place"
+            ) from error
     if json:
         tokens = [token._asdict() for token in found.tokens]
         print_json({"query": asked, "docid": docid, "text": text} | asdict(found) | {"tokens": tokens})

@@ -142,6 +142,12 @@ def test_the_page_escapes_everything_and_shows_the_text(call: Call, tmp_path: Pa
     assert "color-scheme: light dark" in page
 
 
+def test_a_page_that_cannot_be_written_is_said_to_be(call: Call) -> None:
+    code, out, err = call(QUERY, TEXT, "--html", f"{'long' * 99}.html")
+    assert (code, out) == (4, "")
+    assert "cannot be written" in err
+
+
 def test_the_page_says_what_was_not_read() -> None:
     found = Explanation(1.5, 1.0, [TokenScore(0, 3, 0.5)], [HeadScore(3, 1, "query", 0.5)], cut=True)
     page = explanation_html("q", "one & more", found)
