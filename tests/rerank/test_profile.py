@@ -69,6 +69,7 @@ profiles = st.builds(
     st.none() | st.tuples(*[st.tuples(*[st.floats(0, 1)] * 2)] * 3),
     st.lists(heads, unique=True).map(tuple),
     st.floats(0, 1e6),
+    st.floats(0, 1e6),
     st.integers(1, 10**6),
     st.integers(0, 10**6),
     st.dictionaries(st.text(), st.text() | st.integers(-(2**53), 2**53) | numbers | st.booleans()),
@@ -117,6 +118,7 @@ def test_digest_is_of_all_but_provenance() -> None:
         replace(PROFILE, gates=None),
         replace(PROFILE, citing=()),
         replace(PROFILE, lexical=0.0),
+        replace(PROFILE, learned=7.0),
         replace(PROFILE, passage_tokens=301),
         replace(PROFILE, position=321),
     ]

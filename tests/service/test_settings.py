@@ -4,6 +4,7 @@ import pytest
 
 from ragnarok.assemble import PipelineSettings
 from ragnarok.errors import BadSetting
+from rerank.profile import PROFILES, read_profile
 from service.settings import Settings, load_settings, variable
 
 
@@ -21,6 +22,8 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
         "method": "hybrid",
         "model": "other",
         "rerank": "false",
+        "mode": "joint",
+        "profile": str(next(PROFILES.glob("*.json"))),
         "first_stage": "0.5",
         "depth": "7",
         "max_depth": "9",
@@ -47,6 +50,7 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert (pipeline.first_stage, pipeline.depth, pipeline.k1, pipeline.b) == (0.5, 7, 1.2, 0.75)
     assert pipeline.icr.passage_tokens == 11
+    assert (pipeline.mode, pipeline.profile) == ("joint", read_profile(said["profile"]))
     assert (pipeline.generate.passages, pipeline.generate.passage_tokens) == (3, 99)
     assert pipeline.generate.max_tokens == 64
 
