@@ -132,7 +132,8 @@ class Batcher:
         self._waiting = deque(kept)
 
     def _work(self) -> None:
-        while batch := self._take():
+        while not self._closed:
+            batch = self._take()
             # From here on they can be cancelled no more.
             running = [request for request in batch if request.answer.set_running_or_notify_cancel()]
             with self._changed:
@@ -169,13 +170,14 @@ class Batcher:
         try:
             with self.lock:
                 found = self._reranker.read_all([(request.query, request.texts) for request in batch])
+            answers = list(zip(batch, found, strict=True))
         except (RerankError, torch.OutOfMemoryError) as error:
             failed = error
         except Exception as error:
             logger.exception("%d requests could not be scored", len(batch))
             failed = error
         else:
-            for request, scores in zip(batch, found, strict=True):
+            for request, scores in answers:
                 request.answer.set_result(scores)
             return
         # The frames of an error hold what is to be freed before anything runs again.
