@@ -20,7 +20,7 @@ PAGE = 16
 """Tokens of a page: documents take whole pages of an arena."""
 
 BLOCK = 1 << 22
-"""Logits that plain PyTorch holds at once."""
+"""Logits that plain PyTorch holds at once; four times as many numbers of keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,9 @@ def _match_one(rows: Rows, pages: Pages, query: int, slots: Tensor) -> Tensor:
     order = lengths.argsort()
     scores = torch.zeros(len(slots))
     widest = max(b - a for a, b in zip(rows.heads, rows.heads[1:], strict=False))
-    each = (own.stop - own.start) * widest * max(int(lengths.max()), 1)
+    # What a token takes: logits of one group, and numbers of all groups' keys.
+    a_token = max((own.stop - own.start) * widest, pages.keys[0].numel() // 4)
+    each = a_token * max(int(lengths.max()), 1)
     for batch in order.split(max(1, BLOCK // each)):
         keys, held = document_keys(pages, slots[batch])
         for group in range(len(rows.heads) - 1):
