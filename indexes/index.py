@@ -6,7 +6,7 @@ Opening is quick: Java starts, and the encoder loads, when a search first needs 
 import os
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -122,19 +122,18 @@ class Index:
             raise IndexNotFound(f"the index {self.manifest.name!r} has no passage {docid!r}")
         return found
 
-    def sample(self, count: int, seed: int) -> list[Passage]:
-        """Passages drawn at random, at most `count`, the same for the same seed.
+    def passages(self) -> Iterator[Passage]:
+        """Every passage that can be found, in the order they were indexed in.
 
         Raises SearchError for an index without a passage store of its own, or if it is closed.
         """
-        self._check_open()
-        if self._store is None:
-            raise SearchError(
-                f"passages of the index {self.manifest.name!r} cannot be drawn at random: build an index of "
-                "your own (ragnarok index)"
-            )
-        rows = random.Random(seed).sample(range(self._store.rows), min(count, self._store.rows))
-        found = self._store.by_row(rows)
+        return iter(self._own_passages())
+
+    def sample(self, count: int, seed: int) -> list[Passage]:
+        """Passages drawn at random, at most `count`, the same for the same seed. Raises as `passages`."""
+        store = self._own_passages()
+        rows = random.Random(seed).sample(range(store.rows), min(count, store.rows))
+        found = store.by_row(rows)
         return [found[row] for row in rows if row in found]
 
     def close(self) -> None:
@@ -173,6 +172,15 @@ class Index:
                 encoder = str(self.manifest.parts["dense"]["encoder"])
                 self._dense = Dense(self.folder / "dense", self._store, encoder)
             return self._dense
+
+    def _own_passages(self) -> PassageStore:
+        self._check_open()
+        if self._store is None:
+            raise SearchError(
+                f"the index {self.manifest.name!r} cannot list its passages: it has no store of its own, as "
+                "indexes made by ragnarok index have"
+            )
+        return self._store
 
     def _check_open(self) -> None:
         if self._closed:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from indexes import Index, Method, open_index
 from ragnarok.generators import LocalGenerator, LocalOptions, QuoteGenerator
 from ragnarok.pipeline import Pipeline
-from ragnarok.rerankers import AttentionReranker, KeepOrder, LateAttentionReranker
+from ragnarok.rerankers import EVIDENCE, AttentionReranker, KeepOrder, LateAttentionReranker
 from ragnarok.seams import Generator, Reranker
 from ragnarok.types import GeneratorName, Hit, Mode
 from rerank.icr import IcrOptions, InContextReranker
@@ -26,6 +26,7 @@ class PipelineSettings:
     or hub id; `rerank` whether attention re-ranks at all; `mode` how (None: `late` if a head profile is given
     or comes with the model, otherwise `joint`), with `profile` and `late` for one and `icr` for the other;
     `first_stage` how much the first stage's rank weighs (None: as the profile says, or 1 in joint mode);
+    `evidence` how many of the best hits late mode marks words in;
     `generator` how answers are made (None: `local`, which writes, if the model has `WRITES_FROM` parameters,
     and `quote` otherwise), with `generate` how it writes; `depth` the hits retrieved.
     """
@@ -38,6 +39,7 @@ class PipelineSettings:
     profile: HeadProfile | None = None
     late: LateOptions = field(default_factory=LateOptions)
     first_stage: float | None = None
+    evidence: int = EVIDENCE
     icr: IcrOptions = field(default_factory=lambda: IcrOptions(passage_tokens=160))
     generator: GeneratorName | None = None
     generate: LocalOptions = field(default_factory=LocalOptions)
@@ -66,7 +68,7 @@ def build_reranker(model: Model, settings: PipelineSettings) -> Reranker:
     profile = settings.profile or shipped_profile(model)
     if (settings.mode or ("late" if profile is not None and profile.signals else "joint")) == "late":
         late = LateReranker(model, profile, settings.late)
-        return LateAttentionReranker(late, first_stage=settings.first_stage)
+        return LateAttentionReranker(late, first_stage=settings.first_stage, evidence=settings.evidence)
     weight = 1.0 if settings.first_stage is None else settings.first_stage
     return AttentionReranker(InContextReranker(model, settings.icr), first_stage=weight)
 

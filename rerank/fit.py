@@ -26,7 +26,7 @@ from rerank.late.documents import BATCH_TOKENS
 from rerank.late.queries import MARK, NULL_QUERY, PROMPT, Prompt
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import Layout, Prefix, Take, read_prefix, run_packed
+from rerank.packed import read_packed, read_prefix, seen
 from rerank.profile import ROWS, HeadProfile, ModelIdentity, Signal
 
 ALPHAS = (300.0, 1000.0, 3000.0, 10_000.0)
@@ -123,33 +123,28 @@ class SignalReader:
     def _rows(self, query: str) -> list[tuple[Tensor, Tensor, int]]:
         """Of each layer: query vectors `[rows, heads, dim]`, their own log-sum-exp, the query's count."""
         own = self._model.encode([MARK + query.strip()])[0]
-        tokens = torch.tensor([own + self._prompt.after], device=self._model.device)
-        count = tokens.shape[1]
-        place = torch.arange(count, device=self._model.device)
-        front = self._behind.length
-        hidden = torch.cat(
-            [torch.zeros_like(place[:, None]).bool().expand(-1, front), place > place[:, None]], 1
-        )
+        tokens = own + self._prompt.after
+        visible = seen(len(tokens), self._behind.length + len(tokens), None, self._model.device)
         layers: list[tuple[Tensor, Tensor, int]] = []
         shared = self._model.shape.heads // self._model.shape.kv_heads
 
         def take(call: AttentionCall, query: Tensor, key: Tensor) -> None:
             keys = torch.cat([self._behind.keys[call.layer], key]).float().repeat_interleave(shared, dim=1)
             logits = torch.einsum("rhd,khd->rhk", query.float(), keys) * call.scaling
-            masked = logits.masked_fill_(hidden[:, None], -torch.inf)
+            masked = logits.masked_fill_(~visible[:, None], -torch.inf)
             layers.append((query.float() * call.scaling, masked.logsumexp(-1), len(own)))
 
-        self._run(self._behind, tokens, [count], take)
+        read_packed(self._model, self._behind, [tokens], self._depth - 1, take)
         return layers
 
     def _batch(self, documents: list[list[int]], rows: list[tuple[Tensor, Tensor, int]]) -> Tensor:
         lengths = [len(ids) for ids in documents]
         device = self._model.device
-        tokens = torch.tensor([[token for ids in documents for token in ids]], device=device)
         starts = torch.tensor([0, *lengths]).cumsum(0)[:-1]
         place = torch.arange(max(lengths))
-        held = (place < torch.tensor(lengths)[:, None]).to(device)
-        index = torch.where(held.cpu(), starts[:, None] + place, 0).to(device)
+        held = place < torch.tensor(lengths)[:, None]
+        index = torch.where(held, starts[:, None] + place, 0).to(device)
+        held = held.to(device)
         found: list[Tensor] = []
 
         def take(call: AttentionCall, _: Tensor, key: Tensor) -> None:
@@ -162,19 +157,8 @@ class SignalReader:
                 kinds += [match[:count].mean(0).T, match[count:].mean(0).T]
             found.append(torch.stack(kinds, dim=1))
 
-        self._run(self._prefix, tokens, lengths, take)
+        read_packed(self._model, self._prefix, documents, self._depth - 1, take)
         return torch.stack(found, dim=2).cpu()
-
-    def _run(
-        self,
-        prefix: Prefix,
-        tokens: Tensor,
-        lengths: Sequence[int],
-        take: Take,
-    ) -> None:
-        layout = Layout.of(lengths, prefix.length, self._model.device)
-        places = torch.cat([torch.arange(length) for length in lengths]) + prefix.next
-        run_packed(self._model, prefix, tokens, places.to(tokens.device)[None], layout, self._depth - 1, take)
 
 
 def _batches(order: Sequence[int], lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
@@ -203,6 +187,10 @@ def fit_signals(
         raise BadProfile(
             f"{options.groups} groups in {depth} layers: {model.name} has {model.shape.layers} layers of "
             f"{model.shape.kv_heads} KV groups"
+        )
+    if (queries := len({entry.query for entry in lists if entry.weight > 0})) < FOLDS:
+        raise BadProfile(
+            f"{queries} queries to fit on: give at least {FOLDS}, one for each part of the check"
         )
     if not any(entry.weight > 0 and len(set(entry.grades)) > 1 for entry in lists):
         raise BadProfile("no list has passages of different grades: there is nothing to tell apart")

@@ -47,11 +47,6 @@ class Prefix:
     length: int
     next: int
 
-    @property
-    def depth(self) -> int:
-        """How many layers it reaches through."""
-        return len(self.keys)
-
 
 @dataclass(slots=True)
 class Layout:
@@ -187,6 +182,17 @@ def run_packed(
     are computed. The prefix must reach through layer `last` − 1.
     """
     _run(model, tokens, positions, _Pack(prefix, layout, last, take))
+
+
+def read_packed(
+    model: Model, prefix: Prefix, sequences: Sequence[Sequence[int]], last: int, take: Take
+) -> None:
+    """`run_packed` for sequences of tokens, each of which follows the prefix at once."""
+    lengths = [len(sequence) for sequence in sequences]
+    tokens = torch.tensor([[token for sequence in sequences for token in sequence]], device=model.device)
+    positions = torch.cat([torch.arange(length) for length in lengths]) + prefix.next
+    layout = Layout.of(lengths, prefix.length, model.device)
+    run_packed(model, prefix, tokens, positions.to(model.device)[None], layout, last, take)
 
 
 @torch.inference_mode()

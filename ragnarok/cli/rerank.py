@@ -82,6 +82,7 @@ def rerank(
             profile=None if profile is None else read_profile(profile),
             icr=options,
             first_stage=first_stage,
+            evidence=0,
         )
         reranker = build_reranker(load_model(model), settings)
     result: dict[str, list[Hit]] = {}

@@ -54,6 +54,7 @@ def run(
     # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
     from ragnarok.assemble import PipelineSettings, build_pipeline
     from ragnarok.generators import LocalOptions
+    from ragnarok.rerankers import LateAttentionReranker
     from rerank.icr import IcrOptions
     from rerank.profile import read_profile
 
@@ -67,6 +68,7 @@ def run(
         mode="joint" if heads is not None and mode is None else mode,
         profile=None if profile is None else read_profile(profile),
         first_stage=first_stage,
+        evidence=0,
         icr=IcrOptions(passage_tokens=160, heads=read_heads(heads)),
         generator=generator,
         generate=LocalOptions(passages=passages, max_tokens=max_tokens),
@@ -75,8 +77,12 @@ def run(
     options = BatchOptions(check_tag(tag), form, depth, answers, team, description)
     with steps.step("index and model ready"):
         pipeline = build_pipeline(settings)
+    made = pipeline.reranker
+    # The profile's digest, not its path or None: what comes with the model may change.
+    digest = made.reader.profile.digest if isinstance(made, LateAttentionReranker) else None
+    kept = asdict(settings) | {"profile": digest}
     with steps.stages(f"{len(questions)} topics done") as progress:
-        written = run_batch(pipeline, questions, output, options, asdict(settings), progress)
+        written = run_batch(pipeline, questions, output, options, kept, progress)
     if json:
         print_json({"topics": len(questions), "files": [str(path) for path in written]})
     else:

@@ -11,7 +11,6 @@ import typer
 from rich.markup import escape
 
 from indexes import Index, Method, SearchError, open_index, read_corpus
-from indexes.passages import PassageStore
 from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import Json, MethodName, ModelName, ProfileFile
 from ragnarok.cli.rerank import passages_of
@@ -123,8 +122,15 @@ def _passages(
     if corpus is not None:
         return read_corpus(corpus)
     assert index is not None
-    with open_index(index) as opened:
-        return _all(opened) if topics is None else _found(opened, topics, method, depth)
+    opened = open_index(index)
+    if topics is not None:
+        with opened:
+            return _found(opened, topics, method, depth)
+    try:
+        return _closing(opened, opened.passages())
+    except SearchError:
+        opened.close()
+        raise
 
 
 def _found(index: Index, topics: Path, method: Method | None, depth: int) -> Iterator[Passage]:
@@ -134,16 +140,6 @@ def _found(index: Index, topics: Path, method: Method | None, depth: int) -> Ite
     return iter({hit.docid: hit.passage for hits in found for hit in hits}.values())
 
 
-def _all(index: Index) -> Iterator[Passage]:
-    """Every passage of an index. Raises `SearchError` for an index that keeps none."""
-    file = index.folder / "passages.sqlite"
-    if not file.is_file():
-        raise SearchError(
-            f"the index {index.manifest.name!r} cannot list its passages: give --topics, --run or --corpus"
-        )
-    return _stored(file)
-
-
-def _stored(file: Path) -> Iterator[Passage]:
-    with closing(PassageStore(file)) as passages:
+def _closing(index: Index, passages: Iterator[Passage]) -> Iterator[Passage]:
+    with index:
         yield from passages

@@ -2,6 +2,6 @@
 
 from ragnarok.rerankers.attention import AttentionReranker
 from ragnarok.rerankers.keep import KeepOrder
-from ragnarok.rerankers.late import LateAttentionReranker
+from ragnarok.rerankers.late import EVIDENCE, LateAttentionReranker
 
-__all__ = ["AttentionReranker", "KeepOrder", "LateAttentionReranker"]
+__all__ = ["EVIDENCE", "AttentionReranker", "KeepOrder", "LateAttentionReranker"]

@@ -30,20 +30,36 @@ class AttentionReranker:
         """
         reading = self.reader.read(query, [hit.passage.contents for hit in hits])
         scores = fuse(reading.scores, [hit.rank for hit in hits], self.first_stage)
-        order = sorted(range(len(hits)), key=lambda place: (-scores[place], hits[place].rank))
-        return [
-            RankedHit(
-                docid=hits[place].docid,
-                score=scores[place],
-                rank=rank,
-                passage=hits[place].passage,
-                first_rank=hits[place].rank,
-                first_score=hits[place].score,
-                highlights=highlights(hits[place], reading.tokens[place]),
-                cut=reading.cut[place],
-            )
-            for rank, place in enumerate(order, start=1)
-        ]
+        marks = [highlights(hit, tokens) for hit, tokens in zip(hits, reading.tokens, strict=True)]
+        return ranked(hits, scores, best_first(hits, scores), marks, reading.cut)
+
+
+def best_first(hits: Sequence[Hit], scores: Sequence[float]) -> list[int]:
+    """The hits' places by their new scores; where these are equal, as the first stage had them."""
+    return sorted(range(len(hits)), key=lambda place: (-scores[place], hits[place].rank))
+
+
+def ranked(
+    hits: Sequence[Hit],
+    scores: Sequence[float],
+    order: Sequence[int],
+    marks: Sequence[tuple[Highlight, ...]],
+    cut: Sequence[bool],
+) -> list[RankedHit]:
+    """The hits in `order`, each with its score, its highlights and what the first stage had said."""
+    return [
+        RankedHit(
+            docid=hits[place].docid,
+            score=scores[place],
+            rank=rank,
+            passage=hits[place].passage,
+            first_rank=hits[place].rank,
+            first_score=hits[place].score,
+            highlights=marks[place],
+            cut=cut[place],
+        )
+        for rank, place in enumerate(order, start=1)
+    ]
 
 
 def highlights(hit: Hit, tokens: Sequence[TokenScore]) -> tuple[Highlight, ...]:

@@ -1,24 +1,16 @@
 """Re-ranking by late attention, joined with what the first stage knew."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
-from ragnarok.rerankers.attention import highlights
+from ragnarok.rerankers.attention import best_first, highlights, ranked
 from ragnarok.types import Hit, RankedHit
 from rerank.fuse import first_stage_weight, late_fused
-from rerank.late.reranker import LateReranker, LateScores
+from rerank.late.reranker import LateReranker
 
 EVIDENCE = 20
 """Hits whose words are highlighted, best first: looking closer costs time, and nobody reads on."""
-
-
-class Scorer(Protocol):
-    """What gives late scores: the re-ranker itself, or a queue in front of it."""
-
-    def read(self, query: str, texts: Sequence[str], /) -> LateScores:
-        """Scores of `texts`, in their order."""
 
 
 class LateAttentionReranker:
@@ -30,11 +22,9 @@ class LateAttentionReranker:
         *,
         first_stage: float | None = None,
         evidence: int = EVIDENCE,
-        scorer: Scorer | None = None,
     ) -> None:
         """`first_stage` weighs the first stage's rank; None: as the profile and the hits' scores say."""
         self.reader, self.first_stage, self.evidence = reader, first_stage, evidence
-        self._scorer = scorer or reader
 
     def rerank(self, query: str, hits: Sequence[Hit]) -> list[RankedHit]:
         """The same hits, best first, the best ones with highlighted words.
@@ -42,40 +32,28 @@ class LateAttentionReranker:
         Raises `ContextTooSmall` and `NumericalError`.
         """
         texts = [hit.passage.contents for hit in hits]
-        found = self._scorer.read(query, texts)
+        found = self.reader.read(query, texts)
         scores = late_fused(
             np.asarray(found.scores), np.asarray([hit.rank for hit in hits]), self.weight(query, hits)
         ).tolist()
-        order = sorted(range(len(hits)), key=lambda place: (-scores[place], hits[place].rank))
+        order = best_first(hits, scores)
         best = order[: self.evidence]
         explained = self.reader.explain_all(query, [texts[place] for place in best]) if best else []
         marks = {
             place: highlights(hits[place], one.tokens) for place, one in zip(best, explained, strict=True)
         }
-        return [
-            RankedHit(
-                docid=hits[place].docid,
-                score=scores[place],
-                rank=rank,
-                passage=hits[place].passage,
-                first_rank=hits[place].rank,
-                first_score=hits[place].score,
-                highlights=marks.get(place, ()),
-                cut=found.cut[place],
-            )
-            for rank, place in enumerate(order, start=1)
-        ]
+        return ranked(hits, scores, order, [marks.get(place, ()) for place in range(len(hits))], found.cut)
 
     def weight(self, query: str, hits: Sequence[Hit]) -> float:
         """What the first stage's rank weighs in this list."""
         if self.first_stage is not None:
             return self.first_stage
-        ranked = sorted(hits, key=lambda hit: hit.rank)
+        first = sorted(hits, key=lambda hit: hit.rank)
         profile = self.reader.profile
         return first_stage_weight(
             query,
-            [hit.passage.contents for hit in ranked],
-            [hit.score for hit in ranked],
+            [hit.passage.contents for hit in first],
+            [hit.score for hit in first],
             lexical=profile.lexical,
             learned=profile.learned,
         )

@@ -15,7 +15,7 @@ from rerank.late.match import PAGE, Pages, Rows, match
 from rerank.late.queries import Prompt
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import Layout, Prefix, run_packed
+from rerank.packed import Prefix, read_packed
 from rerank.profile import HeadProfile
 
 BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
@@ -117,18 +117,14 @@ class DocumentReader:
             done += size
 
     def _read(self, documents: list[list[int]], places: list[int], null: Rows) -> Encoded:
-        device = self._model.device
         lengths = [len(document) for document in documents]
-        layout = Layout.of(lengths, self._prefix.length, device)
-        tokens = torch.tensor([[token for document in documents for token in document]], device=device)
-        position = torch.cat([torch.arange(length) for length in lengths]) + self._prefix.next
         taken: list[Tensor] = []
 
         def take(call: AttentionCall, _: Tensor, key: Tensor) -> None:
             if call.layer in self._groups:
                 taken.append(key[:, self._groups[call.layer]])
 
-        run_packed(self._model, self._prefix, tokens, position.to(device)[None], layout, self._last, take)
+        read_packed(self._model, self._prefix, documents, self._last, take)
         keys = torch.cat(taken, dim=1)
         scales = None
         if self._dtype == torch.int8:

@@ -72,12 +72,12 @@ def explanations(reranker: "LateReranker", query: str, texts: Sequence[str]) -> 
     Raises `ContextTooSmall` and `NumericalError`.
     """
     rows, base = reranker.queries.read([query])
-    constant = float(base[0] + reranker._null_base[0])
+    constant = float(base[0] + reranker.null_base[0])
     suffix = len(Prompt.of(reranker.model).after)
     found: list[Explanation] = []
     for start in range(0, len(texts), reranker.memory.capacity):
         turn = texts[start : start + reranker.memory.capacity]
-        slots, _ = reranker._slots([document_key(reranker.scope, text) for text in turn], turn)
+        slots, _ = reranker.slots([document_key(reranker.scope, text) for text in turn], turn)
         for text, slot in zip(reranker.documents.tokenize(turn), slots, strict=True):
             keys, _ = document_keys(
                 reranker.memory.pages, torch.tensor([slot], device=reranker.model.device).long()

@@ -17,7 +17,7 @@ from rerank.late.match import Rows
 from rerank.model import Model
 from rerank.observe import AttentionCall
 from rerank.packed import Layout, Prefix, read_prefix, run_packed
-from rerank.profile import HeadProfile, Signal
+from rerank.profile import HeadProfile
 from rerank.prompt import ChatFrame
 
 PROMPT = "late-1"
@@ -60,7 +60,7 @@ class QueryReader:
 
     def __init__(self, model: Model, profile: HeadProfile, prefix: Prefix, prompt: Prompt) -> None:
         """`prefix` is what documents stand behind; it must reach through the last scoring layer − 1."""
-        self._model, self._after, self._position = model, prompt.after, profile.position
+        self._model, self._after = model, prompt.after
         self._prefix = read_prefix(model, prompt.between, profile.depth, after=prefix, gap=profile.position)
         self._heads = scoring_heads(profile)
         self._starts = group_starts(profile)
@@ -175,11 +175,6 @@ def group_starts(profile: HeadProfile) -> list[int]:
     return [*starts, len(heads)]
 
 
-def is_null(signal: Signal) -> bool:
-    """Whether a signal is of the null query: it belongs to the document and is kept with it."""
-    return signal.rows in ("null", "null-suffix")
-
-
 class _Run:
     """One pass of packed queries; its tensors stay where they are, so that it can be recorded."""
 
@@ -191,13 +186,13 @@ class _Run:
         self._tokens = torch.zeros(1, rows, dtype=torch.long, device=device)
         self._positions = torch.zeros(1, rows, dtype=torch.long, device=device)
         self._hidden = torch.zeros(rows, prefix.length + rows, dtype=torch.bool, device=device)
-        self._shared = model.shape.heads // model.shape.kv_heads
+        shared = model.shape.heads // model.shape.kv_heads
         by_layer: dict[int, list[int]] = {}
         for layer, head in reader._heads:
             by_layer.setdefault(layer, []).append(head)
         # Indexes live on the device: a list would be copied there in the middle of a recording.
         self._columns = {
-            layer: (torch.tensor(heads, device=device), torch.tensor(heads, device=device) // self._shared)
+            layer: (torch.tensor(heads, device=device), torch.tensor(heads, device=device) // shared)
             for layer, heads in by_layer.items()
         }
 

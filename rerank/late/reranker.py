@@ -71,7 +71,7 @@ class LateReranker:
         prefix = read_prefix(model, prompt.before, profile.depth)
         self.queries = QueryReader(model, profile, prefix, prompt)
         self.documents = DocumentReader(model, profile, prefix, prompt, dtype)
-        self.null, self._null_base = self.queries.null()
+        self.null, self.null_base = self.queries.null()
         longest = min(profile.passage_tokens, model.shape.context)
         sizes = {"memory": self.options.memory, "host memory": self.options.host_memory}
         self._arenas = {
@@ -115,13 +115,13 @@ class LateReranker:
         # No more documents at once than memory holds; that there are several turns changes no score.
         for start in range(0, len(texts), self.memory.capacity):
             turn = slice(start, start + self.memory.capacity)
-            slots, known = self._slots(names[turn], texts[turn])
+            slots, known = self.slots(names[turn], texts[turn])
             place = torch.from_numpy(slots).to(self.model.device).long()
             scores[turn] = match(rows, self.memory.pages, owner[turn], slots) + self.memory.null[place]
             if self.memory.has_cut:
                 cut[turn] = [self.memory.cut(slot) for slot in slots.tolist()]
             kept[turn] = known
-        scores += base[torch.from_numpy(owner).to(base.device).long()] + self._null_base
+        scores += base[torch.from_numpy(owner).to(base.device).long()] + self.null_base
         values = scores.cpu().numpy()
         if not np.isfinite(values).all():
             raise NumericalError(
@@ -149,7 +149,7 @@ class LateReranker:
         for start in range(0, len(texts), self.memory.capacity):
             turn = texts[start : start + self.memory.capacity]
             names = [document_key(self.scope, text) for text in turn]
-            fresh += len(turn) - int(self._slots(names, turn)[1].sum())
+            fresh += len(turn) - int(self.slots(names, turn)[1].sum())
         return fresh
 
     def stats(self) -> Mapping[str, StoreStats]:
@@ -157,7 +157,7 @@ class LateReranker:
         places = {name: arena.stats() for name, arena in self._arenas.items()}
         return places if self.options.store is None else places | {"store": self.options.store.stats()}
 
-    def _slots(self, names: Sequence[str], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def slots(self, names: Sequence[str], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Every text's slot in memory, int32, and which were kept somewhere: at most `capacity` texts."""
         slots = self.memory.find(names)
         if slots.all():

@@ -1,15 +1,13 @@
 """`ragnarok explain` over a tiny random model, its page of HTML, and how a text is cut into pieces."""
 
 import json
-import sys
-import warnings
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from ragnarok.cli import explain, main
+from ragnarok.cli import explain
 from ragnarok.explanation import Piece, explanation_html, pieces
 from ragnarok.rerankers import LateAttentionReranker
 from ragnarok.rerankers.attention import highlights
@@ -19,6 +17,7 @@ from rerank.late.explain import Explanation, HeadScore
 from rerank.late.reranker import LateReranker
 from rerank.model import Model, load_model
 from rerank.profile import HeadProfile, ModelIdentity, Signal, write_profile
+from tests.ragnarok.conftest import Command
 
 TEXT = "The tower is in Paris. <script>alert('שלום 🦜')</script>"
 QUERY = "where is the tower?"
@@ -38,7 +37,7 @@ def call(
     profile: HeadProfile,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    command: Command,
 ) -> Call:
     """Runs `ragnarok explain` in this process, in an empty folder: code, output, and what is not progress."""
     write_profile(profile, tmp_path / "profile.json")
@@ -47,15 +46,8 @@ def call(
     monkeypatch.setenv("RAGNAROK_MODEL", str(saved))
     monkeypatch.setenv("RAGNAROK_PROFILE", "profile.json")
 
-    def run(*words: object, command: str = "explain") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ragnarok", command, *map(str, words)])
-        capfd.readouterr()
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        assert isinstance(code, int)
-        out, err = capfd.readouterr()
-        return code, out, "\n".join(line for line in err.splitlines() if not line.startswith("✓ "))
+    def run(*words: object, name: str = "explain") -> tuple[int, str, str]:
+        return command(name, *words)
 
     return run
 
@@ -84,7 +76,7 @@ def test_the_terminal_shows_text_and_heads(call: Call) -> None:
 
 def test_a_passage_of_an_index_is_explained(call: Call, tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "title": "Apples", "text": "They grow on trees."}\n')
-    assert call("corpus.jsonl", "--name", "food", "--no-dense", command="index")[0] == 0
+    assert call("corpus.jsonl", "--name", "food", "--no-dense", name="index")[0] == 0
     code, out, _ = call("where do apples grow?", "--docid", "a", "--index", "food", "--json")
     found = json.loads(out)
     assert (code, found["docid"], found["text"]) == (0, "a", "Apples\nThey grow on trees.")

@@ -1,21 +1,21 @@
 """`ragnarok heads` over a tiny random model: profiles shown, imported, found out, and what is refused."""
 
 import json
-import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from ragnarok.cli import app, main
+from ragnarok.cli import app
 from ragnarok.cli.heads import app as heads
 from rerank.detect import Example, core_scores
 from rerank.icr import IcrOptions, InContextReranker
 from rerank.model import Model, load_model
 from rerank.profile import HeadProfile, JointHead, ModelIdentity, Signal, read_profile, write_profile
+from tests.ragnarok.conftest import Command
 
 CORPUS = {
     "a": "The tower is in Paris. It was built in 1889 for a fair.",
@@ -29,22 +29,12 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+def call(monkeypatch: pytest.MonkeyPatch, command: Command, tmp_path: Path) -> Call:
     """Runs `ragnarok heads …` in this process, in an empty folder: code, output, and what is not progress."""
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ragnarok", "heads", *map(str, words)])
-        capfd.readouterr()
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        assert isinstance(code, int)
-        out, err = capfd.readouterr()
-        return code, out, "\n".join(line for line in err.splitlines() if not line.startswith("✓ "))
-
-    return run
+    return partial(command, "heads")
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
 """`ragnarok warm` over a tiny random model, and the stores that it fills."""
 
 import json
-import sys
-import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from indexes import build_index
-from ragnarok.cli import main
 from ragnarok.documents import open_store
 from rerank.errors import StoreUnusable
 from rerank.late.reranker import LateOptions, LateReranker
@@ -18,6 +16,7 @@ from rerank.profile import write_profile
 from rerank.store.disk import MIN_BYTES, DiskTier
 from rerank.store.redis import RedisTier
 from rerank.store.tiers import TieredStore
+from tests.ragnarok.conftest import Command
 from tests.rerank.test_late import profile_of
 
 TEXTS = {
@@ -47,24 +46,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Model) -> Pat
 
 
 @pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path, saved: Path
-) -> Call:
+def call(monkeypatch: pytest.MonkeyPatch, command: Command, folder: Path, saved: Path) -> Call:
     """Runs `ragnarok warm …` in this process with the tiny model: code, output, and what is not progress."""
     monkeypatch.setenv("RAGNAROK_MODEL", str(saved))
     monkeypatch.setenv("RAGNAROK_PROFILE", str(folder / "heads.json"))
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ragnarok", "warm", *map(str, words)])
-        capfd.readouterr()
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        assert isinstance(code, int)
-        out, err = capfd.readouterr()
-        return code, out, "\n".join(line for line in err.splitlines() if not line.startswith("✓ "))
-
-    return run
+    return partial(command, "warm")
 
 
 @pytest.mark.parametrize(

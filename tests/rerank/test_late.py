@@ -19,7 +19,7 @@ from rerank.late.arena import Arena
 from rerank.late.match import PAGE
 from rerank.late.reranker import LateOptions, LateReranker
 from rerank.model import Model
-from rerank.packed import Layout, Prefix, Take, run_packed
+from rerank.packed import Prefix, Take, read_packed
 from rerank.profile import ROWS, HeadProfile, Kinds, ModelIdentity, Signal
 from rerank.store.disk import MIN_BYTES, DiskTier
 from rerank.store.types import DocumentState
@@ -502,26 +502,19 @@ class TestRefused:
 
 
 class Full:
-    """Stands in for `run_packed` on a device whose memory is full at times."""
+    """Stands in for `read_packed` on a device whose memory is full at times."""
 
     def __init__(self, at: set[int]) -> None:
         self.at, self.calls, self.sizes = at, 0, list[int]()
 
     def __call__(
-        self,
-        model: Model,
-        prefix: Prefix | None,
-        tokens: Tensor,
-        positions: Tensor,
-        layout: Layout,
-        last: int,
-        take: Take,
+        self, model: Model, prefix: Prefix, sequences: Sequence[Sequence[int]], last: int, take: Take
     ) -> None:
         self.calls += 1
         if self.calls in self.at:
             raise torch.OutOfMemoryError("full")
-        self.sizes.append(len(layout.lengths))
-        run_packed(model, prefix, tokens, positions, layout, last, take)
+        self.sizes.append(len(sequences))
+        read_packed(model, prefix, sequences, last, take)
 
 
 class TestFullDevice:
@@ -531,7 +524,7 @@ class TestFullDevice:
         self, small: Model, monkeypatch: pytest.MonkeyPatch, alone: dict[str, list[float]]
     ) -> None:
         full = Full(at={1, 2})
-        monkeypatch.setattr(documents, "run_packed", full)
+        monkeypatch.setattr(documents, "read_packed", full)
         assert reranker(small).read(QUERIES[0], TEXTS).scores == close(alone[QUERIES[0]])
         assert sum(full.sizes) == len(TEXTS)
         assert len(full.sizes) >= 3
@@ -541,7 +534,7 @@ class TestFullDevice:
     ) -> None:
         late = reranker(small)
         late.documents.batch_tokens = 1
-        monkeypatch.setattr(documents, "run_packed", Full(at={4}))
+        monkeypatch.setattr(documents, "read_packed", Full(at={4}))
         with pytest.raises(torch.OutOfMemoryError):
             late.read(QUERIES[0], TEXTS)
         assert late.read(QUERIES[0], TEXTS).scores == close(alone[QUERIES[0]])

@@ -5,17 +5,17 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from ragnarok.cli.bench.report import show, surroundings
 from ragnarok.cli.console import Steps
-from ragnarok.cli.options import Json, ModelName, ProfileFile
+from ragnarok.cli.options import FirstStage, Json, ModelName, ProfileFile
 from ragnarok.judged import JudgedList, JudgedRun, JudgedSet
 from ragnarok.seams import Reranker
-from ragnarok.types import Hit, RankedHit
+from ragnarok.types import Hit, Mode, RankedHit
 
 MEMORY = {"cpu": 1 << 30, "cuda": 8 << 30}
 """Bytes for documents' keys: a passage of several runs is read once."""
@@ -29,15 +29,12 @@ def quality(
     model: ModelName = "smollm2-135m",
     profile: ProfileFile = None,
     mode: Annotated[
-        Literal["late", "joint"], typer.Option(help="late: passages read alone; joint: one prompt for all.")
+        Mode, typer.Option(help="late: passages read alone; joint: one prompt for all.")
     ] = "late",
     measure: Annotated[str, typer.Option(help="As ir_measures names it.")] = "nDCG@10",
     shuffle: Annotated[int, typer.Option(help="Seed of the order that passages are given in.")] = 1,
     int8: Annotated[bool, typer.Option("--int8", help="Keep keys in one byte a number.")] = False,
-    first_stage: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Weight of the first stage's rank. Default: as the profile says."),
-    ] = None,
+    first_stage: FirstStage = None,
     runs: Annotated[Path | None, typer.Option(file_okay=False, help="Folder for the re-ranked runs.")] = None,
     json: Json = False,
 ) -> None:
@@ -88,21 +85,26 @@ def quality(
 
 
 def _reranker(
-    model: str, profile: Path | None, mode: str, *, int8: bool, first_stage: float | None
+    model: str, profile: Path | None, mode: Mode, *, int8: bool, first_stage: float | None
 ) -> tuple[Reranker, str]:
-    from ragnarok.rerankers import AttentionReranker
-    from ragnarok.rerankers.late import LateAttentionReranker
-    from rerank.icr import InContextReranker
-    from rerank.late.reranker import LateOptions, LateReranker
+    from ragnarok.assemble import PipelineSettings, build_reranker
+    from ragnarok.rerankers import LateAttentionReranker
+    from rerank.icr import IcrOptions
+    from rerank.late.reranker import LateOptions
     from rerank.model import load_model
     from rerank.profile import read_profile
 
     loaded = load_model(model)
-    if mode == "joint":
-        return AttentionReranker(InContextReranker(loaded), first_stage=first_stage or 0.0), "none"
-    read = None if profile is None else read_profile(profile)
-    late = LateReranker(loaded, read, LateOptions(int8=int8, memory=MEMORY[loaded.device.type]))
-    return LateAttentionReranker(late, first_stage=first_stage, evidence=0), late.profile.digest
+    settings = PipelineSettings(
+        mode=mode,
+        profile=None if profile is None else read_profile(profile),
+        late=LateOptions(int8=int8, memory=MEMORY[loaded.device.type]),
+        icr=IcrOptions(),
+        first_stage=first_stage,
+        evidence=0,
+    )
+    made = build_reranker(loaded, settings)
+    return made, made.reader.profile.digest if isinstance(made, LateAttentionReranker) else "none"
 
 
 def _shuffled(item: JudgedList, seed: int) -> list[Hit]:
