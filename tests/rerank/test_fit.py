@@ -1,0 +1,74 @@
+"""Fitting weights: what is read equals what late attention scores, and a planted signal is found."""
+
+import numpy as np
+import pytest
+
+from rerank.errors import BadProfile
+from rerank.fit import FOLDS, FitOptions, RankedList, SignalReader, fit_signals, ndcg
+from rerank.late.reranker import LateReranker
+from rerank.model import Model
+from rerank.profile import ROWS
+
+WORDS = ["tower", "paris", "banana", "river", "cable", "stone", "paper", "music", "glass", "lemon"]
+
+
+def lists(count: int, *, weight: float = 1.0, learned: bool = False) -> list[RankedList]:
+    """Lists whose relevant passage repeats the query's word; the first stage has it last."""
+    made = []
+    for place in range(count):
+        word, other = WORDS[place % len(WORDS)], WORDS[(place + 3) % len(WORDS)]
+        texts = [f"all about {other} and the {end}" for end in ("sea", "sky", "sun", "wind")]
+        texts.append(f"{word} {word} {word}")
+        query, grades, ranks = f"{word} number {place}", [0, 0, 0, 0, 1], [1, 2, 3, 4, 5]
+        made.append(RankedList(query, texts, grades, ranks, [1.0], "made", weight, learned))
+    return made
+
+
+OPTIONS = FitOptions(groups=3, depth=3, passage_tokens=40, position=64, alphas=(1.0, 10.0))
+
+
+def test_the_profile_scores_as_the_signals_that_it_was_fitted_on(small: Model) -> None:
+    data = lists(10)
+    profile, report = fit_signals(small, data, OPTIONS)
+    assert len(profile.groups) == 3
+    assert profile.depth <= 3
+    assert [count for count, _ in report.path][-1] == 3
+    signals = SignalReader(small, 3, OPTIONS).read(data[0].query, data[0].texts)
+    expected = np.zeros(len(data[0].texts))
+    for s in profile.signals:
+        column = (ROWS.index(s.rows) * 3 + s.layer) * small.shape.heads + s.head
+        expected += s.weight * (signals[:, column] - s.mean) / s.scale
+    scores = LateReranker(small, profile).read(data[0].query, data[0].texts).scores
+    assert scores == pytest.approx(expected.tolist(), abs=1e-4, rel=1e-4)
+
+
+def test_a_planted_signal_beats_the_first_stage(small: Model) -> None:
+    _, report = fit_signals(small, lists(20), OPTIONS)
+    # The first stage has the relevant passage fifth: 1 / log2(6).
+    assert report.first_stage == {"made": pytest.approx(1 / np.log2(6), abs=1e-4)}
+    assert report.all_groups["made"] > 0.6
+    assert min(report.transfer) > 0.5
+
+
+def test_learned_lists_choose_their_weight_and_teach_nothing(small: Model) -> None:
+    alone, _ = fit_signals(small, lists(10), OPTIONS)
+    both, _ = fit_signals(small, [*lists(10), *lists(10, learned=True, weight=0.0)], OPTIONS)
+    assert [(s.layer, s.head, s.rows) for s in both.signals] == [
+        (s.layer, s.head, s.rows) for s in alone.signals
+    ]
+
+
+def test_what_cannot_be_fitted_is_refused(small: Model) -> None:
+    with pytest.raises(BadProfile, match=f"at least {FOLDS}"):
+        fit_signals(small, lists(4), OPTIONS)
+    with pytest.raises(BadProfile, match="99 groups in 3 layers"):
+        fit_signals(small, lists(10), FitOptions(groups=99, depth=3))
+    alike = [RankedList(e.query, e.texts, [1.0] * 5, e.ranks, e.ideal, e.source) for e in lists(10)]
+    with pytest.raises(BadProfile, match="nothing to tell apart"):
+        fit_signals(small, alike, OPTIONS)
+
+
+def test_ndcg_by_hand() -> None:
+    assert ndcg(np.array([0.0, 1.0]), [1.0]) == pytest.approx(1 / np.log2(3))
+    assert ndcg(np.array([2.0, 0.0, 1.0]), [2.0, 1.0]) == pytest.approx(2.5 / (2 + 1 / np.log2(3)))
+    assert ndcg(np.array([0.0]), []) == 0.0
