@@ -3,7 +3,7 @@
     RerankError
     ├── ModelNotFound    no model of this name, path or hub id
     ├── ModelUnfit       a model whose attention cannot be read, or whose weights cannot be loaded
-    ├── ContextTooSmall  question and passages cannot share the model's context, however they are cut
+    ├── ContextTooSmall  question and passages cannot share the model's context or memory, however cut
     ├── BadHeads         a head that the model does not have, or no head at all
     ├── BadProfile       a head profile that breaks its format, or is of another model, shape or prompt
     ├── BadPolicy        an attention policy or gate training whose settings cannot be, or fit another model
@@ -29,7 +29,7 @@ class ModelUnfit(RerankError):
 
 
 class ContextTooSmall(RerankError):
-    """Question and passages cannot share the model's context, however they are cut."""
+    """Question and passages cannot share the model's context or memory, however they are cut."""
 
 
 class BadHeads(RerankError):

@@ -61,8 +61,8 @@ class RankedList:
 class FitOptions:
     """`groups` KV groups in the first `depth` layers; passages cut to `passage_tokens`.
 
-    `position` is how far behind the prefix a query stands: at least `passage_tokens`, so that it never
-    stands inside a passage.
+    `position` is how far behind the prefix a query stands, whatever the passages' lengths. The nearer, the
+    sharper heads see words; that it may stand inside a long passage does no harm (docs/experiments.md).
     """
 
     groups: int = 8

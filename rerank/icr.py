@@ -22,7 +22,7 @@ from torch import Tensor
 from rerank.errors import BadHeads, ContextTooSmall, NumericalError
 from rerank.model import Model
 from rerank.observe import AttentionCall, attention_weights
-from rerank.packed import Layout, Prefix, read_prefix, run_packed, seen
+from rerank.packed import Layout, Prefix, end_to_end, read_prefix, run_packed, seen
 from rerank.prompt import ChatFrame, PassageContext, passage_context
 
 LEAD = " Here are some paragraphs:"
@@ -107,15 +107,30 @@ class _EndingMass:
         for mass, rows, own, new in zip(
             self.total, self._lengths, query.split(self._lengths), key.split(self._lengths), strict=True
         ):
-            keys = torch.cat([context, new.float()]).transpose(0, 1)[None]
-            visible = seen(rows, keys.shape[2], call.sliding, query.device)
-            size = max(1, BLOCK // (query.shape[1] * keys.shape[2]))
-            for part, mask in zip(own.split(size), visible.split(size), strict=True):
-                weights = attention_weights(
-                    part.transpose(0, 1)[None], keys, mask, call.scaling, call.softcap
-                ).flatten(0, 2)
-                share = (self._heads[call.layer] / rows).repeat_interleave(len(part))
-                mass += (share @ weights)[: len(mass)]
+            keys = torch.cat([context, new.float()])
+            visible = seen(rows, len(keys), call.sliding, query.device)
+            shares = (self._heads[call.layer] / rows).expand(1, rows, -1)
+            mass += paid(own, keys, visible, shares, call)[0, : len(mass)]
+
+
+def paid(query: Tensor, key: Tensor, mask: Tensor, shares: Tensor, call: AttentionCall) -> Tensor:
+    """Σ over rows and heads of `shares` · softmax(q·K) in fp32: `[sums, keys]`.
+
+    `query` is `[rows, heads, dim]`, `key` `[keys, kv_heads, dim]`, `mask` bool `[rows, keys]`, True where
+    a row sees a key, and `shares` `[sums, rows, heads]`. At most `BLOCK` weights are held at a time.
+    """
+    sums, _, heads = shares.shape
+    total = torch.zeros(sums, len(key), device=key.device)
+    keys = key.float().transpose(0, 1)[None]
+    size = max(1, BLOCK // (heads * len(key)))
+    for rows, visible, share in zip(
+        query.split(size), mask.split(size), shares.split(size, dim=1), strict=True
+    ):
+        weights = attention_weights(
+            rows.transpose(0, 1)[None], keys, visible, call.scaling, call.softcap
+        ).flatten(0, 2)
+        total += share.transpose(1, 2).flatten(1) @ weights
+    return total
 
 
 class InContextReranker:
@@ -152,6 +167,10 @@ class InContextReranker:
         """
         if not passages:
             return Reading([], [], [], 0)
+        with self.model.turn:
+            return self._read_all(query, passages)
+
+    def _read_all(self, query: str, passages: Sequence[str]) -> Reading:
         ending, null = self.ending(query), self.ending(NULL_QUERY)
         contexts = self._contexts(passages, max(len(ending), len(null)))
         count = len(contexts)
@@ -170,18 +189,12 @@ class InContextReranker:
         endings = [ending, null] if self.options.calibrate and ending != null else [ending]
         lengths = [len(rows) for rows in endings]
         # All that goes to the device goes there first: nothing between the two runs waits for it.
-        tokens = torch.tensor([[token for rows in endings for token in rows]], device=device)
-        positions = torch.cat([torch.arange(rows) for rows in lengths]).to(device)[None] + length
+        tokens, positions = end_to_end(endings, length, device)
         layout = Layout.of(lengths, length, device)
         prefix = read_prefix(self.model, context.tokens, self._depth)
         mass = _EndingMass(prefix, lengths, self._weights)
         run_packed(self.model, prefix, tokens, positions, layout, self._depth - 1, mass)
-        total = mass.total.cpu()
-        total = total[0] - total[-1] if self.options.calibrate else total[0]
-        if not torch.isfinite(total).all():
-            raise NumericalError(
-                f"attention of {self.model.name} is not finite; try another precision or model"
-            )
+        total = calibrated(mass.total, self.model, calibrate=self.options.calibrate)
         return self._reading(total, context)
 
     def _contexts(self, passages: Sequence[str], reserve: int) -> list[PassageContext]:
@@ -243,13 +256,36 @@ class InContextReranker:
         scores: list[float] = []
         tokens: list[list[TokenScore]] = []
         for (start, end), offsets in zip(context.spans, context.offsets, strict=True):
-            own = mass[start:end]
-            if self.options.drop_low and len(own) > 1:
-                own = own * (own > own.mean() - 2 * own.std())
-            scores.append(float(own.sum()))
-            text = own[len(own) - len(offsets) :].tolist()
-            tokens.append([TokenScore(a, b, score) for (a, b), score in zip(offsets, text, strict=True)])
+            score, text = passage_score(mass[start:end], offsets, drop_low=self.options.drop_low)
+            scores.append(score)
+            tokens.append(text)
         return Reading(scores, tokens, context.cut, len(context.tokens))
+
+
+def calibrated(total: Tensor, model: Model, *, calibrate: bool) -> Tensor:
+    """What tokens drew from the query, less what they drew from the null query, on the CPU: `[tokens]`.
+
+    `total` `[endings, tokens]` is of both, in this order, or of one that is both. Raises `NumericalError`.
+    """
+    total = total.cpu()
+    total = total[0] - total[-1] if calibrate else total[0]
+    if not torch.isfinite(total).all():
+        raise NumericalError(f"attention of {model.name} is not finite; try another precision or model")
+    return total
+
+
+def passage_score(
+    drawn: Tensor, offsets: Sequence[tuple[int, int]], *, drop_low: bool
+) -> tuple[float, list[TokenScore]]:
+    """A passage's score, and those of its text's tokens: the last of all that it has.
+
+    Of what its tokens drew, `[tokens]`, values at or below mean − 2·std count as nothing with `drop_low`.
+    """
+    if drop_low and len(drawn) > 1:
+        drawn = drawn * (drawn > drawn.mean() - 2 * drawn.std())
+    text = drawn[len(drawn) - len(offsets) :].tolist()
+    tokens = [TokenScore(start, end, score) for (start, end), score in zip(offsets, text, strict=True)]
+    return float(drawn.sum()), tokens
 
 
 def check_heads(model: Model, heads: Sequence[Head] | None, weights: Sequence[float] | None = None) -> None:

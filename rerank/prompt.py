@@ -106,7 +106,7 @@ def passage_context(
         spans=spans,
         offsets=[
             # The space before the text is not the passage's: offsets count from its first character.
-            [(max(start - 1, 0), max(end - 1, 0)) for start, end in row[:length]]
+            [(start - (start > 0), end - (end > 0)) for start, end in row[:length]]
             for row, length in zip(texts["offset_mapping"], kept, strict=True)
         ],
         cut=[length < len(row) for row, length in zip(ids, kept, strict=True)],

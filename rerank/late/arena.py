@@ -15,6 +15,7 @@ from torch import Tensor
 from rerank.errors import StoreUnusable
 from rerank.late.match import PAGE, Pages
 from rerank.store.types import DocumentState, StoreStats, Tally
+from rerank.transfer import send
 
 
 class Arena:
@@ -54,12 +55,14 @@ class Arena:
             self.lengths = torch.zeros(slots, dtype=torch.int32, device=place)
             self.null = torch.zeros(slots, device=place)
         self._page_bytes = page_bytes
-        self._free = list(range(count - 1, -1, -1))
+        # Pages and slots that nobody has, the last to be given first.
+        self._free = np.arange(count - 1, -1, -1, dtype=np.int32)
+        self._free_pages = count
         self._free_slots = list(range(slots - 1, 0, -1))
         self._held: OrderedDict[str, int] = OrderedDict()
-        self._pages: dict[int, list[int]] = {}
-        self._cut: set[int] = set()
+        self._table = np.zeros((slots, self._width), np.int32)
         self._sizes = np.zeros(slots, np.int32)
+        self._cut: set[int] = set()
         self._tally = Tally()
 
     @property
@@ -98,41 +101,41 @@ class Arena:
 
     def rows(self, slots: Sequence[int]) -> np.ndarray:
         """Which rows of `keys` the tokens of some documents are, in order, one after another."""
-        place = np.arange(self._width * PAGE)
-        parts = [
-            np.repeat(np.asarray(self._pages[slot]) * PAGE, PAGE)[: self._sizes[slot]]
-            + place[: self._sizes[slot]] % PAGE
-            for slot in slots
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        owner, place = _spread(self._sizes[slots])
+        rows: np.ndarray = self._table[slots][owner, place // PAGE] * PAGE + place % PAGE
+        return rows
+
+    def whole_pages(self, slots: Sequence[int]) -> np.ndarray:
+        """Which pages some documents have, in order, one after another."""
+        owner, place = _spread(_page_count(self._sizes[slots]))
+        pages: np.ndarray = self._table[slots][owner, place]
+        return pages
 
     def make_room(self, names: Sequence[str], lengths: Sequence[int], cut: Sequence[bool]) -> list[int]:
         """Slots for new documents; whoever was used longest ago leaves. Their keys are to be written next.
 
-        The documents must fit together: at most `capacity` of them.
+        The documents are all different and must fit together: at most `capacity` of them.
         """
-        slots = []
-        for name, length, partly in zip(names, lengths, cut, strict=True):
-            if name in self._held:
-                self._forget(name)
-            needed = -(-length // PAGE)
-            while len(self._free) < needed or not self._free_slots:
-                self._forget(next(iter(self._held)))
-                self._tally.add(evictions=1)
-            slot = self._free_slots.pop()
-            self._pages[slot] = [self._free.pop() for _ in range(needed)]
-            self._held[name] = slot
-            self._sizes[slot] = length
-            if partly:
-                self._cut.add(slot)
-            slots.append(slot)
+        self.forget(names)
+        needed = _page_count(np.asarray(lengths, np.int32))
+        total = int(needed.sum())
+        while self._free_pages < total or len(self._free_slots) < len(names):
+            self._forget(next(iter(self._held)))
+            self._tally.add(evictions=1)
+        slots = [self._free_slots.pop() for _ in names]
+        self._held.update(zip(names, slots, strict=True))
+        self._sizes[slots] = lengths
+        owner, place = _spread(needed)
         table = np.zeros((len(slots), self._width), np.int32)
-        for row, slot in enumerate(slots):
-            table[row, : len(self._pages[slot])] = self._pages[slot]
-        index = torch.tensor(slots, dtype=torch.long, device=self.table.device)
+        table[owner, place] = self._free[self._free_pages - total : self._free_pages][::-1]
+        self._free_pages -= total
+        self._table[slots] = table
+        self._cut.update(slot for slot, partly in zip(slots, cut, strict=True) if partly)
+        device = self.table.device
         with torch.inference_mode():
-            self.table[index] = torch.from_numpy(table).to(self.table.device)
-            self.lengths[index] = torch.tensor(list(lengths), dtype=torch.int32, device=self.table.device)
+            index = send(torch.tensor(slots, dtype=torch.long), device)
+            self.table[index] = send(torch.from_numpy(table), device)
+            self.lengths[index] = send(torch.tensor(list(lengths), dtype=torch.int32), device)
         self._tally.add(writes=len(slots))
         return slots
 
@@ -176,7 +179,7 @@ class Arena:
 
     def stats(self) -> StoreStats:
         """What was counted so far, and the bytes of the pages in use."""
-        used = len(self.keys) // PAGE - len(self._free)
+        used = len(self.keys) // PAGE - self._free_pages
         return self._tally.stats(used * self._page_bytes, len(self._held))
 
     def forget(self, names: Iterable[str]) -> None:
@@ -187,6 +190,19 @@ class Arena:
 
     def _forget(self, name: str) -> None:
         slot = self._held.pop(name)
-        self._free += self._pages.pop(slot)
+        pages = int(_page_count(self._sizes[slot]))
+        self._free[self._free_pages : self._free_pages + pages] = self._table[slot, :pages]
+        self._free_pages += pages
         self._free_slots.append(slot)
         self._cut.discard(slot)
+
+
+def _page_count(tokens: np.ndarray) -> np.ndarray:
+    count: np.ndarray = -(-tokens // PAGE)
+    return count
+
+
+def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """0…count − 1 for every count, one after another, and which count each is of."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,8 +1,10 @@
 """Requests of many threads as few passes of one re-ranker: what has queued while it was busy runs as one.
 
-Only one thread ever works, so that a re-ranker, which is not safe for two, may serve any number. A request
-that nobody waits for any more is dropped before it runs, and one that fails fails alone. This module knows
-nothing of attention.
+One thread works, and only in its model's turn, so that a re-ranker, which is not safe for two, may serve any
+number beside whatever else the model does. A batch is made up once the turn is there: what came while the
+model was busy runs along. Waiting for more pays only where several ask at once, so a batch waits to be
+joined only if the one before it was joined: a lone caller never waits. A request that nobody waits for any
+more is dropped before it runs, and one that fails fails alone. This module knows nothing of attention.
 """
 
 import logging
@@ -18,6 +20,7 @@ import torch
 
 from rerank.errors import Overloaded, RerankError
 from rerank.late.reranker import LateScores
+from rerank.turn import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -56,23 +59,26 @@ class Batcher:
     """A queue of requests and the thread that works it off; all methods are safe for threads."""
 
     def __init__(
-        self, reranker: Reader, *, max_pairs: int = 4096, max_waiting: int = 256, wait: float = 0.002
+        self,
+        reranker: Reader,
+        turn: Turn,
+        *,
+        max_pairs: int = 4096,
+        max_waiting: int = 256,
+        wait: float = 0.002,
     ) -> None:
-        """A batch has at most `max_pairs` texts (or one request), and waits `wait` seconds to be joined.
+        """`turn` is that of the re-ranker's model: hold it to use the re-ranker otherwise, and not to `read`.
 
-        At most `max_waiting` requests wait.
+        A batch has at most `max_pairs` texts (or one request). After one of several requests, the next waits
+        `wait` seconds to be joined. At most `max_waiting` requests wait.
         """
-        self.max_pairs, self.max_waiting, self.wait = max_pairs, max_waiting, wait
-        self.lock = threading.Lock()
-        """Held while the re-ranker works: hold it to use the re-ranker otherwise, and not to `read`."""
+        self.turn, self.max_pairs, self.max_waiting, self.wait = turn, max_pairs, max_waiting, wait
         self._reranker = reranker
         self._waiting: deque[_Request] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._joined = False
         self._requests = self._batches = self._dropped = self._largest = 0
-        # A daemon: a program that forgets to close this can end nevertheless.
-        self._thread = threading.Thread(target=self._work, name="late-batches", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def submit(self, query: str, texts: Sequence[str]) -> Future[LateScores]:
         """Queue a request up; cancelling its future drops it. After `close` it is cancelled at once.
@@ -93,10 +99,16 @@ class Batcher:
             self._requests += 1
             self._waiting.append(request)
             self._changed.notify_all()
+            if self._thread is None:
+                # A daemon: a program that forgets to close this can end nevertheless.
+                self._thread = threading.Thread(target=self._work, name="late-batches", daemon=True)
+                self._thread.start()
         return request.answer
 
     def read(self, query: str, texts: Sequence[str]) -> LateScores:
         """Submit and wait. Raises `Overloaded`, `CancelledError` on `close`, and what the re-ranker does."""
+        if self.turn.is_mine:
+            raise RuntimeError("a thread that has the model's turn would wait for itself: give it back first")
         answer = self.submit(query, texts)
         try:
             return answer.result()
@@ -116,7 +128,8 @@ class Batcher:
                 request.answer.cancel()
             self._drop_cancelled()
             self._changed.notify_all()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def __enter__(self) -> Self:
         """The batcher itself."""
@@ -132,22 +145,29 @@ class Batcher:
         self._waiting = deque(kept)
 
     def _work(self) -> None:
-        while not self._closed:
-            batch = self._take()
-            # From here on they can be cancelled no more.
-            running = [request for request in batch if request.answer.set_running_or_notify_cancel()]
-            with self._changed:
-                self._dropped += len(batch) - len(running)
-            if running:
-                self._answer(running)
+        while self._has_work():
+            with self.turn:
+                batch = self._take()
+                # From here on they can be cancelled no more.
+                running = [request for request in batch if request.answer.set_running_or_notify_cancel()]
+                with self._changed:
+                    self._dropped += len(batch) - len(running)
+                    self._joined = len(running) > 1
+                if running:
+                    self._answer(running)
 
-    def _take(self) -> list[_Request]:
-        """The next requests, in the order they came; none when this was closed."""
+    def _has_work(self) -> bool:
+        """Wait for a request, and for others where they are likely; whether this is still open."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiting)
-            if self._waiting:
+            if self._waiting and self._joined:
                 left = self._waiting[0].came + self.wait - time.monotonic()
                 self._changed.wait_for(lambda: self._closed or self._is_full(), timeout=max(left, 0))
+            return not self._closed
+
+    def _take(self) -> list[_Request]:
+        """The next requests, in the order they came."""
+        with self._changed:
             batch: list[_Request] = []
             pairs = 0
             while self._waiting and (not batch or pairs + len(self._waiting[0].texts) <= self.max_pairs):
@@ -168,8 +188,7 @@ class Batcher:
             self._largest = max(self._largest, len(batch))
         failed: Exception
         try:
-            with self.lock:
-                found = self._reranker.read_all([(request.query, request.texts) for request in batch])
+            found = self._reranker.read_all([(request.query, request.texts) for request in batch])
             answers = list(zip(batch, found, strict=True))
         except (RerankError, torch.OutOfMemoryError) as error:
             failed = error

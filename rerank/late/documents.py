@@ -17,6 +17,7 @@ from rerank.model import Model
 from rerank.observe import AttentionCall
 from rerank.packed import Prefix, read_packed
 from rerank.profile import HeadProfile
+from rerank.transfer import send
 
 BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
 """Tokens of documents that run as one."""
@@ -142,7 +143,8 @@ class DocumentReader:
                 start * PAGE + torch.arange(length)
                 for start, length in zip(first.tolist(), lengths, strict=True)
             ]
-        ).to(device)
+        )
+        rows = send(rows, device)
         total = sum(count) * PAGE
         paged = keys.new_zeros(total, *keys.shape[1:]).index_copy_(0, rows, keys)
         if scales is not None:
@@ -150,8 +152,8 @@ class DocumentReader:
         pages = Pages(
             paged,
             scales,
-            table.to(torch.int32).to(device),
-            torch.tensor(lengths, dtype=torch.int32, device=device),
+            send(table.to(torch.int32), device),
+            send(torch.tensor(lengths, dtype=torch.int32), device),
         )
         every = torch.arange(len(lengths), dtype=torch.int32).numpy()
         return match(null, pages, every * 0, every)

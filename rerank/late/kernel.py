@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rerank.late.match import PAGE, Pages, Rows
+from rerank.transfer import send
 
 # Triton ships no types.
 _jit: Callable[[Callable[..., None]], Any] = triton.jit
@@ -95,11 +96,11 @@ def _move(
     target: tl.tensor,
     sources: tl.tensor,
     targets: tl.tensor,
-    size: tl.constexpr,
-    width: tl.constexpr,
+    size: tl.tensor,
+    block: tl.constexpr,
 ) -> None:
     place = tl.program_id(0)
-    column = tl.arange(0, width)
+    column = tl.program_id(1) * block + tl.arange(0, block)
     inside = column < size
     start = tl.load(sources + place).to(tl.int64) * size
     end = tl.load(targets + place).to(tl.int64) * size
@@ -111,8 +112,8 @@ def match_on_gpu(rows: Rows, pages: Pages, queries: np.ndarray, slots: np.ndarra
     device = pages.keys.device
     groups, dim = pages.keys.shape[1], pages.keys.shape[2]
     out = torch.empty(len(slots), groups, device=device)
-    placed = torch.from_numpy(np.stack([queries, slots]).astype(np.int32)).to(device, non_blocking=True)
-    starts = torch.tensor([rows.starts + rows.heads], dtype=torch.int32).to(device, non_blocking=True)[0]
+    placed = send(torch.from_numpy(np.stack([queries, slots]).astype(np.int32)), device)
+    starts = send(torch.tensor(rows.starts + rows.heads, dtype=torch.int32), device)
     if len(slots):
         exact = rows.vectors.dtype == torch.float32
         _match[(len(slots), groups)](
@@ -127,11 +128,11 @@ def match_on_gpu(rows: Rows, pages: Pages, queries: np.ndarray, slots: np.ndarra
 
 
 def move_rows_on_gpu(source: Tensor, target: Tensor, sources: np.ndarray, targets: np.ndarray) -> None:
-    """`rerank.late.match.move_rows` into a GPU."""
-    device = target.device
-    placed = torch.from_numpy(np.stack([sources, targets]).astype(np.int32)).to(device, non_blocking=True)
-    row = int(np.prod(source.shape[1:]))
+    """target[targets] = source[sources] into a GPU, of contiguous `[rows, numbers]`."""
+    placed = send(torch.from_numpy(np.stack([sources, targets]).astype(np.int32)), target.device)
+    size = source.shape[1]
+    block = min(4096, triton.next_power_of_2(size))
     if len(sources):
-        _move[(len(sources),)](
-            source, target, placed[0], placed[1], size=row, width=triton.next_power_of_2(row)
+        _move[(len(sources), triton.cdiv(size, block))](
+            source, target, placed[0], placed[1], size, block=block, num_warps=8
         )

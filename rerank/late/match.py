@@ -69,8 +69,9 @@ def match(rows: Rows, pages: Pages, queries: np.ndarray, slots: np.ndarray) -> T
     )
 
 
-def move_rows(source: Tensor, target: Tensor, sources: np.ndarray, targets: np.ndarray) -> None:
-    """target[targets] = source[sources] by rows; beside a GPU, `source` may be in pinned memory."""
+def move_pages(source: Tensor, target: Tensor, sources: np.ndarray, targets: np.ndarray) -> None:
+    """Copy pages of `source` `[tokens, …]` into those of `target`; beside a GPU it may be pinned memory."""
+    source, target = (whole.view(len(whole) // PAGE, -1) for whole in (source, target))
     if target.is_cuda:
         from rerank.late.kernel import move_rows_on_gpu
 

@@ -8,6 +8,7 @@ longer than the kernels do.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from rerank.observe import AttentionCall
 from rerank.packed import Layout, Prefix, read_prefix, run_packed
 from rerank.profile import HeadProfile
 from rerank.prompt import ChatFrame
+from rerank.transfer import send
 
 PROMPT = "late-1"
 """The version of the wording below: profiles hold for one version only."""
@@ -89,37 +91,34 @@ class QueryReader:
         """Rows of the null query, weighed as the profile's null signals are."""
         return self._read([NULL_QUERY], 2)
 
-    def encode(self, query: str) -> list[int]:
-        """The tokens that run for a query. Raises `ContextTooSmall`."""
-        own = self._model.encode([MARK + query.strip()])[0]
+    def encode(self, queries: Sequence[str]) -> list[list[int]]:
+        """The tokens that run for each query. Raises `ContextTooSmall`."""
+        encoded = self._model.encode([MARK + query.strip() for query in queries])
         room = self._model.shape.context - self._prefix.next - len(self._after)
-        if len(own) > room:
+        if (longest := max(map(len, encoded))) > room:
             raise ContextTooSmall(
-                f"the question takes {len(own)} tokens and {self._model.name} has room for {room} behind the "
+                f"the question takes {longest} tokens and {self._model.name} has room for {room} behind the "
                 "passages. Shorten it or use a model with a longer context"
             )
-        return own + self._after
+        return [own + self._after for own in encoded]
 
     def _read(self, queries: Sequence[str], kind: int) -> tuple[Rows, Tensor]:
-        tokens = [self.encode(query) for query in queries]
+        tokens = self.encode(queries)
+        lengths = [len(row) for row in tokens]
+        starts = [0, *accumulate(lengths)]
+        ends, device = len(self._after), self._model.device
+        share = torch.zeros(2, starts[-1])
+        for start, end in pairwise(starts):
+            share[0, start : end - ends] = 1 / (end - ends - start)
+            share[1, end - ends : end] = 1 / max(ends, 1)
+        coefficients = send(share, device).T @ self._weights[kind : kind + 2]
+        owner = send(_owners(lengths), device)
         runs = [self._run(piece) for piece in _pieces(tokens)]
         vectors, own = (torch.cat(parts) for parts in zip(*runs, strict=True))
-        lengths = [len(row) for row in tokens]
-        ends = len(self._after)
-        share = torch.zeros(2, sum(lengths))
-        owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-        start = 0
-        for length in lengths:
-            share[0, start : start + length - ends] = 1 / (length - ends)
-            share[1, start + length - ends : start + length] = 1 / max(ends, 1)
-            start += length
-        device = vectors.device
-        coefficients = share.to(device).T @ self._weights[kind : kind + 2]
         base = -(coefficients * own).sum(dim=1)
-        added = torch.zeros(len(lengths), device=device).index_add_(0, owner.to(device), base)
+        added = torch.zeros(len(lengths), device=device).index_add_(0, owner, base)
         if kind == 0:
             added += self._constant
-        starts = torch.tensor([0, *lengths]).cumsum(0).tolist()
         return Rows(vectors, coefficients, starts, self._starts, self.scale), added
 
     def _run(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -155,6 +154,11 @@ def _pieces(tokens: Sequence[list[int]]) -> Iterator[list[list[int]]]:
     yield piece
 
 
+def _owners(lengths: Sequence[int]) -> Tensor:
+    """Whose each row is, int64 `[rows]`."""
+    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+
+
 _KINDS = {"query": 0, "suffix": 1, "null": 2, "null-suffix": 3}
 
 
@@ -185,7 +189,7 @@ class _Run:
         self._layout = Layout.of(lengths, prefix.length, device)
         self._tokens = torch.zeros(1, rows, dtype=torch.long, device=device)
         self._positions = torch.zeros(1, rows, dtype=torch.long, device=device)
-        self._hidden = torch.zeros(rows, prefix.length + rows, dtype=torch.bool, device=device)
+        self._owner = torch.zeros(rows, dtype=torch.long, device=device)
         shared = model.shape.heads // model.shape.kv_heads
         by_layer: dict[int, list[int]] = {}
         for layer, head in reader._heads:
@@ -203,27 +207,27 @@ class _Run:
         flat = [token for row in tokens for token in row]
         places = [prefix.next + place for length in lengths for place in range(length)]
         spare = rows - len(flat)
-        owner = torch.repeat_interleave(
-            torch.arange(len(lengths) + 1), torch.tensor([*lengths, spare], dtype=torch.long)
-        )
-        place = torch.arange(rows)
-        sees = (owner == owner[:, None]) & (place <= place[:, None])
-        hidden = ~torch.cat([torch.ones(rows, prefix.length, dtype=torch.bool), sees], dim=1)
-        self._tokens.copy_(torch.tensor([flat + [0] * spare]), non_blocking=True)
-        self._positions.copy_(torch.tensor([places + [prefix.next] * spare]), non_blocking=True)
-        self._hidden.copy_(hidden, non_blocking=True)
+        for held, fresh in (
+            (self._tokens, torch.tensor([flat + [0] * spare])),
+            (self._positions, torch.tensor([places + [prefix.next] * spare])),
+            (self._owner, _owners([*lengths, spare])),
+        ):
+            held.copy_(send(fresh, held.device))
         if spare or list(self._layout.lengths) != lengths:
             filled = [*lengths, *[0] * (len(self._layout.starts) - 1 - len(lengths))]
             filled[-1] += spare
-            fresh = Layout.of(filled, prefix.length, torch.device("cpu"))
+            layout = Layout.of(filled, prefix.length, self._owner.device)
             for name in ("starts", "keys", "key_starts"):
-                getattr(self._layout, name).copy_(getattr(fresh, name), non_blocking=True)
+                getattr(self._layout, name).copy_(getattr(layout, name))
 
     def __call__(self) -> tuple[Tensor, Tensor]:
         reader = self._reader
         prefix = reader._prefix
         vectors: list[Tensor] = []
         own: list[Tensor] = []
+        place = torch.arange(len(self._owner), device=self._owner.device)
+        hidden = (self._owner != self._owner[:, None]) | (place > place[:, None])
+        hidden = torch.nn.functional.pad(hidden, (prefix.length, 0), value=False)
 
         def take(call: AttentionCall, query: Tensor, key: Tensor) -> None:
             if call.layer not in self._columns:
@@ -234,7 +238,7 @@ class _Run:
             reader.scale = call.scaling
             keys = torch.cat([prefix.keys[call.layer][:, groups], key[:, groups]])
             logits = torch.einsum("rhd,khd->hrk", chosen.float(), keys.float()) * call.scaling
-            own.append(logits.masked_fill_(self._hidden, -torch.inf).logsumexp(dim=-1).T)
+            own.append(logits.masked_fill_(hidden, -torch.inf).logsumexp(dim=-1).T)
 
         run_packed(reader._model, prefix, self._tokens, self._positions, self._layout, reader._last, take)
         return torch.cat(vectors, dim=1).contiguous(), torch.cat(own, dim=1)

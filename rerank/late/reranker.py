@@ -16,13 +16,14 @@ from rerank.errors import BadProfile, NumericalError
 from rerank.late.arena import Arena
 from rerank.late.documents import DocumentReader
 from rerank.late.explain import Explanation, explanations
-from rerank.late.match import match, move_rows
+from rerank.late.match import match, move_pages
 from rerank.late.queries import NULL_QUERY, PROMPT, Prompt, QueryReader
 from rerank.model import Model
 from rerank.packed import read_prefix
 from rerank.profile import HeadProfile, check_profile, shipped_profile
 from rerank.store.key import document_key, scope_key
 from rerank.store.types import StoreStats, Tier
+from rerank.transfer import send
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +117,12 @@ class LateReranker:
         for start in range(0, len(texts), self.memory.capacity):
             turn = slice(start, start + self.memory.capacity)
             slots, known = self.slots(names[turn], texts[turn])
-            place = torch.from_numpy(slots).to(self.model.device).long()
+            place = send(torch.from_numpy(slots), self.model.device).long()
             scores[turn] = match(rows, self.memory.pages, owner[turn], slots) + self.memory.null[place]
             if self.memory.has_cut:
                 cut[turn] = [self.memory.cut(slot) for slot in slots.tolist()]
             kept[turn] = known
-        scores += base[torch.from_numpy(owner).to(base.device).long()] + self.null_base
+        scores += base[send(torch.from_numpy(owner), base.device).long()] + self.null_base
         values = scores.cpu().numpy()
         if not np.isfinite(values).all():
             raise NumericalError(
@@ -188,10 +189,10 @@ class LateReranker:
         theirs = [slot for _, slot in here]
         lengths = [self.host.length(slot) for slot in theirs]
         ours = self.memory.make_room([name for name, _ in here], lengths, [self.host.cut(s) for s in theirs])
-        sources, targets = self.host.rows(theirs), self.memory.rows(ours)
-        move_rows(self.host.keys, self.memory.keys, sources, targets)
+        sources, targets = self.host.whole_pages(theirs), self.memory.whole_pages(ours)
+        move_pages(self.host.keys, self.memory.keys, sources, targets)
         if self.host.scales is not None and self.memory.scales is not None:
-            move_rows(self.host.scales, self.memory.scales, sources, targets)
+            move_pages(self.host.scales, self.memory.scales, sources, targets)
         place = torch.tensor(ours, dtype=torch.long, device=self.model.device)
         self.memory.null[place] = self.host.null[torch.tensor(theirs, dtype=torch.long)].to(self.model.device)
         return dict(zip([name for name, _ in here], ours, strict=True))

@@ -1,7 +1,8 @@
 """Micro-batching: the same scores in fewer passes, and nobody pays for another's request."""
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from rerank.errors import ContextTooSmall, NumericalError, Overloaded
 from rerank.late.batcher import Batcher
 from rerank.late.reranker import LateOptions, LateReranker, LateScores
 from rerank.model import Model
+from rerank.turn import Turn
 from tests.rerank.test_late import close, profile_of
 
 SECONDS = 30
@@ -57,6 +59,22 @@ class Lengths:
         first.result(SECONDS)
 
 
+def together(reader: Lengths, batcher: Batcher) -> None:
+    """A batch of two requests: the next one will wait to be joined."""
+    with reader.busy(batcher):
+        futures = [batcher.submit(query, []) for query in "xy"]
+    for future in futures:
+        future.result(SECONDS)
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Look until something has happened."""
+    end = time.monotonic() + SECONDS
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def test_threads_share_passes_and_get_what_they_would_alone(small: Model) -> None:
     asks = [
         (f"question {n}" * (n % 5), [f"paragraph {m} about the query" for m in range(n % 7, n % 7 + 9)])
@@ -67,7 +85,8 @@ def test_threads_share_passes_and_get_what_they_would_alone(small: Model) -> Non
     single = LateReranker(small, profile_of(small), options)
     alone += [single.read(*ask) for ask in asks[3:]]
     start = threading.Barrier(len(asks))
-    with Batcher(LateReranker(small, profile_of(small), options)) as batcher, ThreadPoolExecutor(32) as pool:
+    shared = LateReranker(small, profile_of(small), options)
+    with Batcher(shared, small.turn) as batcher, ThreadPoolExecutor(32) as pool:
 
         def ask(query: str, texts: list[str]) -> LateScores:
             start.wait(SECONDS)
@@ -85,7 +104,7 @@ def test_threads_share_passes_and_get_what_they_would_alone(small: Model) -> Non
 
 def test_what_queues_runs_as_one_within_bounds() -> None:
     reader = Lengths()
-    with Batcher(reader, max_pairs=4) as batcher:
+    with Batcher(reader, Turn(), max_pairs=4) as batcher:
         with reader.busy(batcher):
             sizes = [1, 2, 1, 3, 2, 9, 0]
             futures = [batcher.submit(str(n), ["xy"] * size) for n, size in enumerate(sizes)]
@@ -96,15 +115,41 @@ def test_what_queues_runs_as_one_within_bounds() -> None:
 
 def test_a_batch_waits_to_be_joined_but_not_when_full() -> None:
     reader = Lengths()
-    with Batcher(reader, max_pairs=3, wait=SECONDS) as batcher:
+    with Batcher(reader, Turn(), max_pairs=3, wait=SECONDS) as batcher:
+        together(reader, batcher)
         futures = [batcher.submit(query, ["x"]) for query in "abc"]
         assert [future.result(SECONDS / 2).scores for future in futures] == [[1.0]] * 3
-    assert reader.passes == [["a", "b", "c"]]
+    assert reader.passes[-1] == ["a", "b", "c"]
+
+
+def test_a_lone_caller_never_waits_to_be_joined() -> None:
+    reader = Lengths()
+    with Batcher(reader, Turn(), wait=2 * SECONDS) as batcher:
+        for query in "abc":
+            assert batcher.submit(query, ["x"]).result(SECONDS).scores == [1.0]
+        # After company, one more waits; its batch is of one, and the next does not wait.
+        together(reader, batcher)
+        batcher.wait = 0.02
+        for query in "de":
+            assert batcher.submit(query, ["x"]).result(SECONDS).scores == [1.0]
+        batcher.wait = 2 * SECONDS
+        assert batcher.submit("f", ["x"]).result(SECONDS).scores == [1.0]
+
+
+def test_who_comes_while_the_model_is_busy_elsewhere_runs_along() -> None:
+    reader, turn = Lengths(), Turn()
+    with Batcher(reader, turn) as batcher:
+        with turn:
+            first = batcher.submit("a", ["x"])
+            wait_until(lambda: turn.waiting == 1)
+            second = batcher.submit("b", ["x"])
+        assert (first.result(SECONDS).scores, second.result(SECONDS).scores) == ([1.0], [1.0])
+    assert reader.passes == [["a", "b"]]
 
 
 def test_a_cancelled_request_does_not_run() -> None:
     reader = Lengths()
-    with Batcher(reader) as batcher:
+    with Batcher(reader, Turn()) as batcher:
         with reader.busy(batcher):
             left, kept = batcher.submit("left", ["x"]), batcher.submit("kept", ["x"])
             assert left.cancel()
@@ -115,7 +160,7 @@ def test_a_cancelled_request_does_not_run() -> None:
 
 def test_a_full_queue_refuses_and_forgets_the_cancelled() -> None:
     reader = Lengths()
-    with Batcher(reader, max_waiting=3) as batcher:
+    with Batcher(reader, Turn(), max_waiting=3) as batcher:
         with reader.busy(batcher):
             futures = [batcher.submit(str(n), ["x"]) for n in range(3)]
             with pytest.raises(Overloaded, match="3 questions wait"):
@@ -134,7 +179,7 @@ def test_a_full_queue_refuses_and_forgets_the_cancelled() -> None:
 )
 def test_one_bad_request_fails_alone(bad: str, error: type[Exception]) -> None:
     reader = Lengths()
-    with Batcher(reader) as batcher:
+    with Batcher(reader, Turn()) as batcher:
         with reader.busy(batcher):
             futures = [batcher.submit(query, ["x"]) for query in ("a", bad, "b", bad, "c")]
         assert [future.result(SECONDS).scores for future in futures[::2]] == [[1.0]] * 3
@@ -148,8 +193,9 @@ def test_one_bad_request_fails_alone(bad: str, error: type[Exception]) -> None:
 def test_a_bad_request_of_a_real_reranker(small: Model) -> None:
     late = LateReranker(small, profile_of(small), LateOptions(memory=1 << 22))
     expected = late.read("x", ["a text"]).scores
-    with Batcher(late, wait=0.2) as batcher:
-        good, bad = batcher.submit("x", ["a text"]), batcher.submit("potassium " * 2000, ["a text"])
+    with Batcher(late, small.turn) as batcher:
+        with small.turn:
+            good, bad = batcher.submit("x", ["a text"]), batcher.submit("potassium " * 2000, ["a text"])
         assert good.result(SECONDS).scores == close(expected)
         with pytest.raises(ContextTooSmall, match="room for"):
             bad.result(SECONDS)
@@ -158,7 +204,7 @@ def test_a_bad_request_of_a_real_reranker(small: Model) -> None:
 @pytest.mark.parametrize(("memory", "sizes"), [(3, [8, 4, 2, 2, 4, 2, 2]), (4, [8, 4, 4])])
 def test_a_batch_too_large_for_memory_is_halved(memory: int, sizes: list[int]) -> None:
     reader = Lengths()
-    with Batcher(reader) as batcher:
+    with Batcher(reader, Turn()) as batcher:
         with reader.busy(batcher):
             reader.memory = memory
             futures = [batcher.submit(str(n), ["x" * n]) for n in range(8)]
@@ -168,7 +214,7 @@ def test_a_batch_too_large_for_memory_is_halved(memory: int, sizes: list[int]) -
 
 def test_one_request_too_large_for_memory_fails_alone() -> None:
     reader = Lengths()
-    with Batcher(reader) as batcher:
+    with Batcher(reader, Turn()) as batcher:
         reader.memory = 0
         with pytest.raises(torch.OutOfMemoryError):
             batcher.read("x", ["x"])
@@ -178,7 +224,7 @@ def test_one_request_too_large_for_memory_fails_alone() -> None:
 
 def test_close_ends_what_runs_and_cancels_what_waits() -> None:
     reader = Lengths()
-    batcher = Batcher(reader)
+    batcher = Batcher(reader, Turn())
     reader.open.clear()
     running = batcher.submit("running", ["x"])
     assert reader.began.wait(SECONDS)
@@ -200,16 +246,26 @@ def test_close_ends_what_runs_and_cancels_what_waits() -> None:
 
 
 def test_close_while_a_batch_waits_to_be_joined() -> None:
-    batcher = Batcher(Lengths(), wait=SECONDS)
+    reader = Lengths()
+    batcher = Batcher(reader, Turn(), wait=SECONDS)
+    together(reader, batcher)
     future = batcher.submit("x", ["x"])
     batcher.close()
     assert future.cancelled()
 
 
-def test_the_lock_keeps_the_reranker_to_its_holder() -> None:
-    reader = Lengths()
-    with Batcher(reader) as batcher:
-        with batcher.lock:
+def test_close_before_anything_was_asked() -> None:
+    with Batcher(Lengths(), Turn()) as batcher:
+        assert batcher.stats().requests == 0
+    assert batcher.submit("x", ["x"]).cancelled()
+
+
+def test_the_turn_keeps_the_reranker_to_its_holder() -> None:
+    reader, turn = Lengths(), Turn()
+    with Batcher(reader, turn) as batcher:
+        with turn:
             future = batcher.submit("x", ["x"])
             assert not reader.began.wait(0.05)
+            with pytest.raises(RuntimeError, match="give it back first"):
+                batcher.read("x", ["x"])
         assert future.result(SECONDS).scores == [1.0]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rerank.late.documents import quantised
-from rerank.late.match import PAGE, Pages, Rows, match, move_rows
+from rerank.late.match import PAGE, Pages, Rows, match, move_pages
 
 LENGTHS = [1, 2 * PAGE, 3 * PAGE + 5, PAGE - 1, PAGE + 1, 150]
 DEVICES = [
@@ -97,12 +97,13 @@ def test_int8_keys_are_off_by_at_most_a_254th_of_the_largest() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("device", DEVICES)
-def test_rows_are_moved(device: str, dtype: torch.dtype) -> None:
-    source = torch.arange(10 * 3 * 5).view(10, 3, 5).to(dtype)
+def test_pages_are_moved(device: str, dtype: torch.dtype) -> None:
+    source = (torch.arange(10 * PAGE * 3 * 5) % 100).view(10 * PAGE, 3, 5).to(dtype)
     if device == "cuda":
         source = source.pin_memory()
-    target = torch.zeros(12, 3, 5, dtype=dtype, device=device)
-    move_rows(source, target, np.array([9, 2, 4]), np.array([0, 11, 3]))
-    assert torch.equal(target[[0, 11, 3]].cpu(), source[[9, 2, 4]])
-    assert not target[[1, 2, 4, 5, 6, 7, 8, 9, 10]].any()
-    move_rows(source, target, np.zeros(0, np.int64), np.zeros(0, np.int64))
+    target = torch.zeros(12 * PAGE, 3, 5, dtype=dtype, device=device)
+    move_pages(source, target, np.array([9, 2, 4]), np.array([0, 11, 3]))
+    found = target.view(12, -1).cpu()
+    assert torch.equal(found[[0, 11, 3]], source.view(10, -1)[[9, 2, 4]])
+    assert not found[[1, 2, 4, 5, 6, 7, 8, 9, 10]].any()
+    move_pages(source, target, np.zeros(0, np.int64), np.zeros(0, np.int64))

@@ -29,7 +29,7 @@ def quality(
     model: ModelName = "smollm2-135m",
     profile: ProfileFile = None,
     mode: Annotated[
-        Mode, typer.Option(help="late: passages read alone; joint: one prompt for all.")
+        Mode, typer.Option(help="late: passages read alone; read: the question reads all; joint: one prompt.")
     ] = "late",
     measure: Annotated[str, typer.Option(help="As ir_measures names it.")] = "nDCG@10",
     shuffle: Annotated[int, typer.Option(help="Seed of the order that passages are given in.")] = 1,

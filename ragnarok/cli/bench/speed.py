@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -224,14 +224,16 @@ def _words(model: "Model") -> list[str]:
 
 
 def _queries(model: "Model", tokens: int) -> Iterator[str]:
-    """Ever new queries of `tokens` tokens."""
+    """Queries of `tokens` tokens, in turn; made beforehand, for that takes milliseconds."""
     chance = random.Random(8)
     words = _words(model)
-    while True:
+    made = []
+    for _ in range(64):
         text = ""
         while len(model.encode([f"Query: {text}"])[0]) < tokens:
             text += f" {chance.choice(words)}"
-        yield text.strip()
+        made.append(text.strip())
+    return cycle(made)
 
 
 def _wait(model: "Model") -> None:

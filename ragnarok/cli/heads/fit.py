@@ -33,6 +33,9 @@ def fit(
         int | None, typer.Option(min=1, help="Use only the first layers. Default: three fifths of them.")
     ] = None,
     passage_tokens: Annotated[int, typer.Option(min=16, help="Tokens read of each passage.")] = 400,
+    position: Annotated[
+        int, typer.Option(min=0, help="Tokens behind the prefix at which every question stands.")
+    ] = 512,
     seed: Annotated[int, typer.Option(help="What shuffled the lists: nothing depends on their order.")] = 13,
     into: Into = None,
     json: Json = False,
@@ -83,7 +86,10 @@ def fit(
         if base is not None:
             check_profile(base, loaded)
     options = FitOptions(
-        groups=groups, depth=depth or -(-loaded.shape.layers * 3 // 5), passage_tokens=passage_tokens
+        groups=groups,
+        depth=depth or -(-loaded.shape.layers * 3 // 5),
+        passage_tokens=passage_tokens,
+        position=position,
     )
     with steps.stages("weights fitted") as progress:
         profile, report = fit_signals(loaded, lists, options, progress)
