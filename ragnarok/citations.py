@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from ragnarok.sentences import CITATION, split_sentences
 from ragnarok.types import Answer, Sentence
 
-__all__ = ["AnswerBuilder", "build_answer", "parse_citations"]
+__all__ = ["AnswerBuilder", "build_answer", "cover_marks", "parse_citations", "uncover_marks"]
 
 # Marks directly after a word or another bracket are indexing (`list[0]`) or links (`[text][1]`),
 # those before a colon and an address define links.
@@ -31,6 +31,7 @@ _CODE = re.compile(
 _NUMBERS = re.compile(r"(\d+)(?:\s*[-–—]\s*(\d+))?")
 _WRAPPERS = (("**", "**"), ("<sup>", "</sup>"), ("(", ")"))
 _NO_SPACE_BEFORE = frozenset(".,;:!?…)]}”’\n")
+_COVER, _UNCOVER = str.maketrans("[]", "⟦⟧"), str.maketrans("⟦⟧", "[]")
 
 
 def parse_citations(text: str, passages: int) -> tuple[str, tuple[int, ...]]:
@@ -41,6 +42,16 @@ def parse_citations(text: str, passages: int) -> tuple[str, tuple[int, ...]]:
     """
     clean, cited, _ = _parse(text, passages)
     return clean, cited
+
+
+def cover_marks(text: str) -> str:
+    """A passage whose own citation marks, and what looks like them, stand in `⟦ ⟧` and so cite nothing."""
+    return _CHAIN.sub(lambda chain: chain[0].translate(_COVER), text)
+
+
+def uncover_marks(text: str) -> str:
+    """The brackets back as they were, in text that repeats what `cover_marks` covered."""
+    return text.translate(_UNCOVER)
 
 
 class AnswerBuilder:

@@ -5,7 +5,13 @@
     ├── BadFormat       a topics, run, qrels or answer file that breaks its format: file, line, what is wrong
     ├── NotFound        a file or setting that names nothing
     ├── BadSetting      a setting with a value that cannot be, or a name that is nearly one of ours
-    └── RunConflict     a resumed batch run whose settings differ from those it was started with
+    ├── RunConflict     a resumed batch run whose settings differ from those it was started with
+    ├── EndpointDenied        an OpenAI-compatible endpoint does not accept the key
+    ├── EndpointRejected      it refuses the request: no such model, a prompt too long
+    ├── EndpointBusy          it takes no more requests now
+    ├── EndpointTimeout       it does not answer in time
+    ├── EndpointUnreachable   it cannot be reached, or breaks the connection off
+    └── EndpointBroken        it fails, or its answer is empty, cut off or in no known form
 
 `indexes.errors` and `rerank.errors` are the two other branches; `OUTCOMES` below is the one table
 from an error to its exit code and HTTP status.
@@ -41,6 +47,30 @@ class RunConflict(RagnarokError):
     """A resumed batch run whose settings differ from those it was started with."""
 
 
+class EndpointDenied(RagnarokError):
+    """An OpenAI-compatible endpoint does not accept the key."""
+
+
+class EndpointRejected(RagnarokError):
+    """An OpenAI-compatible endpoint refuses the request: no such model, a prompt too long."""
+
+
+class EndpointBusy(RagnarokError):
+    """An OpenAI-compatible endpoint takes no more requests now."""
+
+
+class EndpointTimeout(RagnarokError):
+    """An OpenAI-compatible endpoint does not answer in time."""
+
+
+class EndpointUnreachable(RagnarokError):
+    """An OpenAI-compatible endpoint cannot be reached, or breaks the connection off."""
+
+
+class EndpointBroken(RagnarokError):
+    """An OpenAI-compatible endpoint fails, or its answer is empty, cut off or in no known form."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What an error means outside: a process's exit code, an HTTP status, and a title for people."""
@@ -59,6 +89,12 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     NotFound: Outcome(MISSING, 404, "Nothing of that name"),
     BadSetting: Outcome(INPUT, 500, "A setting cannot be used"),
     RunConflict: Outcome(INPUT, 409, "The run was started with other settings"),
+    EndpointDenied: Outcome(INPUT, 502, "The endpoint does not accept the key"),
+    EndpointRejected: Outcome(INPUT, 502, "The endpoint refuses the request"),
+    EndpointBusy: Outcome(MACHINE, 503, "The endpoint is busy"),
+    EndpointTimeout: Outcome(MACHINE, 504, "The endpoint takes too long"),
+    EndpointUnreachable: Outcome(MACHINE, 502, "The endpoint cannot be reached"),
+    EndpointBroken: Outcome(MACHINE, 502, "The endpoint failed"),
     indexes.CorpusError: Outcome(INPUT, 422, "The corpus cannot be read"),
     indexes.SearchError: Outcome(INPUT, 422, "The search cannot be run"),
     indexes.IndexNotFound: Outcome(MISSING, 404, "No such index"),

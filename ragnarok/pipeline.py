@@ -1,12 +1,14 @@
 """One question through the three seams: retrieve, re-rank, answer.
 
 The pipeline knows only the seams. It yields what each stage found as soon as it is there; `ask` gathers
-the same events into one result.
+the same events into one result. It is as safe for threads as its seams are: those of `ragnarok.assemble` are.
 """
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
 
 from ragnarok.query import clean_query
 from ragnarok.seams import Generator, Reranker, Retriever
@@ -40,14 +42,42 @@ class Result:
 Event = Retrieved | Reranked | Sentence | Result
 
 
+@runtime_checkable
+class Closes(Protocol):
+    """A part that holds threads, files or connections."""
+
+    def close(self) -> None:
+        """Let go of them."""
+
+
+def close_parts(*parts: object) -> None:
+    """Close those of `parts` that hold anything, the last one first; all of them, whatever one raises."""
+    with ExitStack() as closing:
+        for part in parts:
+            if isinstance(part, Closes):
+                closing.callback(part.close)
+
+
 class Pipeline:
     """Retrieve `depth` hits, re-rank them, answer from the best."""
 
     def __init__(
         self, retriever: Retriever, reranker: Reranker, generator: Generator, *, depth: int = 20
     ) -> None:
-        """Join one implementation of each seam."""
+        """Join one implementation of each seam; `close` closes them."""
         self.retriever, self.reranker, self.generator, self.depth = retriever, reranker, generator, depth
+
+    def close(self) -> None:
+        """Let go of threads, files and connections; nothing may be asked any more."""
+        close_parts(self.retriever, self.reranker, self.generator)
+
+    def __enter__(self) -> Self:
+        """The pipeline itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
 
     def rank(self, query: str, *, depth: int | None = None) -> tuple[list[Hit], list[RankedHit]]:
         """The first stage's hits and the re-ranked ones. Raises `BadQuery` and the seams' errors."""

@@ -11,11 +11,12 @@ from indexes.types import Hit, Passage
 __all__ = ["Answer", "GeneratorName", "Highlight", "Hit", "Mode", "Passage", "RankedHit", "Sentence", "Topic"]
 
 
-Mode = Literal["late", "joint"]
-"""`late`: passages are read alone and their keys kept; `joint`: one prompt holds them all."""
+Mode = Literal["late", "read", "joint"]
+"""`late`: passages are read alone and their keys kept; `read`: their values too, and the question reads them
+all at once; `joint`: one prompt holds them all."""
 
-GeneratorName = Literal["local", "quote"]
-"""`local`: the model writes; `quote`: the passages' own sentences."""
+GeneratorName = Literal["local", "quote", "openai"]
+"""`local`: the model writes; `quote`: the passages' own sentences; `openai`: a model behind an endpoint."""
 
 
 @dataclass(frozen=True, slots=True)

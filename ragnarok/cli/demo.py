@@ -47,11 +47,12 @@ def demo(
     with steps.step("index opened, model loaded"):
         pipeline = build_pipeline(PipelineSettings(index=INDEX, model=model, depth=10))
     results = []
-    for number, question in enumerate(QUESTIONS, start=1):
-        if not json:
-            out.print()
-            out.print(Rule(Text(f"{number}. {question}", style="bold"), align="left"))
-        results.append(_ask(pipeline, question, steps, quiet=json))
+    with pipeline:
+        for number, question in enumerate(QUESTIONS, start=1):
+            if not json:
+                out.print()
+                out.print(Rule(Text(f"{number}. {question}", style="bold"), align="left"))
+            results.append(_ask(pipeline, question, steps, quiet=json))
     if json:
         print_json([result_json(result) for result in results])
         return

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from indexes import open_index
 from ragnarok.cli.console import Steps, err, out, print_json
-from ragnarok.cli.options import IndexName, Json, ModelName, ProfileFile
+from ragnarok.cli.options import IndexName, Int8, Json, ModelName, ProfileFile
 from ragnarok.errors import NotFound
 from ragnarok.explanation import Piece, explanation_html, pieces
 from ragnarok.query import clean_query
@@ -41,6 +41,7 @@ def explain(
     index: IndexName = "demo",
     model: ModelName = "smollm2-135m",
     profile: ProfileFile = None,
+    int8: Int8 = False,
     strongest: Annotated[int, typer.Option(min=0, help="How many heads to show.")] = 8,
     html: Annotated[
         Path | None,
@@ -55,7 +56,7 @@ def explain(
     Example: ragnarok explain "who built the tower?" "The tower was built by Gustave Eiffel's company."
     """
     # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
-    from rerank.late.reranker import LateReranker
+    from rerank.late.reranker import LateOptions, LateReranker
     from rerank.model import load_model
     from rerank.profile import read_profile
 
@@ -68,7 +69,7 @@ def explain(
             text = opened.passage(docid).contents
     assert text is not None
     with Steps().step(f"model {escape(model)} ready"):
-        reranker = LateReranker(load_model(model), known)
+        reranker = LateReranker(load_model(model), known, LateOptions(int8=int8))
     found = reranker.explain(asked, text)
     if html is not None:
         try:

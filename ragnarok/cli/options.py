@@ -1,15 +1,19 @@
 """Options that several commands share, with one wording each."""
 
 import contextlib
+import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from indexes import Method
 from ragnarok.types import GeneratorName, Mode
 from rerank.errors import BadHeads
+
+if TYPE_CHECKING:
+    from ragnarok.generators import OpenAIOptions
 
 IndexName = Annotated[
     str,
@@ -41,8 +45,8 @@ ModeName = Annotated[
     Mode | None,
     typer.Option(
         "--mode",
-        help="late: passages are read alone and kept; joint: one prompt holds all. "
-        "Default: late where the model has a profile.",
+        help="late: passages are read alone and kept; read: the question reads them all; "
+        "joint: one prompt holds all. Default: late where the model has a profile.",
     ),
 ]
 FirstStage = Annotated[
@@ -61,7 +65,28 @@ Generator = Annotated[
     GeneratorName | None,
     typer.Option(
         "--generator",
-        help="local: the model writes; quote: the passages' own sentences. Default: by the model's size.",
+        help="local: the model writes; quote: the passages' own sentences; openai: an endpoint's model. "
+        "Default: by the model's size.",
+    ),
+]
+OpenAIUrl = Annotated[
+    str,
+    typer.Option(
+        "--openai-base-url",
+        envvar="RAGNAROK_OPENAI_BASE_URL",
+        help="Generator openai: what /chat/completions is added to. The key is RAGNAROK_OPENAI_API_KEY.",
+    ),
+]
+OpenAIModel = Annotated[
+    str,
+    typer.Option(
+        "--openai-model", envvar="RAGNAROK_OPENAI_MODEL", help="Generator openai: the model's name there."
+    ),
+]
+OpenAITimeout = Annotated[
+    float,
+    typer.Option(
+        "--openai-timeout", envvar="RAGNAROK_OPENAI_TIMEOUT", help="Generator openai: seconds for an answer."
     ),
 ]
 Heads = Annotated[
@@ -72,7 +97,61 @@ Heads = Annotated[
     ),
 ]
 
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", file_okay=False, help="Late mode: folder that keeps what is read of passages."),
+]
+StoreBytes = Annotated[
+    int, typer.Option("--store-bytes", min=1, help="How large the folder may grow, in bytes.")
+]
+Redis = Annotated[
+    str | None,
+    typer.Option("--redis", help="Late mode: Redis that keeps it, redis://HOST:PORT/DATABASE, or both do."),
+]
+# As ragnarok.documents.STORE_BYTES and LateOptions.memory, which are too slow to import for `--help`.
+STORE_BYTES = 10 * 10**9
+MEMORY_BYTES = 1 << 30
+Int8 = Annotated[
+    bool,
+    typer.Option("--int8", help="Late mode: keep passages' keys in one byte a number. A store of its own."),
+]
+MemoryBytes = Annotated[
+    int, typer.Option("--memory-bytes", min=1, help="Late mode: bytes of passages' keys in memory.")
+]
+HostMemoryBytes = Annotated[
+    int,
+    typer.Option("--host-memory-bytes", min=0, help="Late mode: and of pinned memory beside a GPU."),
+]
+PolicyName = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        help="What a model that writes keeps in view: full, streaming, duo (needs a profile with gates), "
+        "razor (looks for its heads first).",
+    ),
+]
+Sparsity = Annotated[
+    float,
+    typer.Option(
+        "--sparsity", min=0.0, max=1.0, help="duo: share of the KV heads that do not keep everything."
+    ),
+]
+
 _PAIR = re.compile(r"(\d{1,6})-(\d{1,6})", re.ASCII)
+
+
+def read_openai(
+    generator: GeneratorName | None, base_url: str, model: str, timeout: float
+) -> "OpenAIOptions | None":
+    """The endpoint, if one is to answer; its key has no place on a command line. Raises `BadSetting`."""
+    # Here, not at the top: this imports torch.
+    from pydantic import SecretStr
+
+    from ragnarok.generators import OpenAIOptions
+
+    if generator != "openai":
+        return None
+    return OpenAIOptions(base_url, model, SecretStr(os.environ.get("RAGNAROK_OPENAI_API_KEY", "")), timeout)
 
 
 def read_heads(text: str | None) -> tuple[tuple[int, int], ...] | None:

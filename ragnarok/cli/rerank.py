@@ -4,6 +4,7 @@ import random
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,8 +13,25 @@ from rich.markup import escape
 
 from indexes import open_index, read_corpus
 from ragnarok.cli.console import Steps, err, out, print_json
-from ragnarok.cli.options import FirstStage, Heads, Json, ModelName, ModeName, ProfileFile, read_heads
+from ragnarok.cli.options import (
+    MEMORY_BYTES,
+    STORE_BYTES,
+    FirstStage,
+    Heads,
+    HostMemoryBytes,
+    Int8,
+    Json,
+    MemoryBytes,
+    ModelName,
+    ModeName,
+    ProfileFile,
+    Redis,
+    Store,
+    StoreBytes,
+    read_heads,
+)
 from ragnarok.errors import NotFound
+from ragnarok.pipeline import close_parts
 from ragnarok.query import clean_query
 from ragnarok.trec import Run, RunEntry, check_tag, read_run, read_topics, write_run
 from ragnarok.types import Hit, Passage
@@ -46,6 +64,12 @@ def rerank(
     profile: ProfileFile = None,
     first_stage: FirstStage = None,
     heads: Heads = None,
+    store: Store = None,
+    store_bytes: StoreBytes = STORE_BYTES,
+    redis: Redis = None,
+    int8: Int8 = False,
+    memory_bytes: MemoryBytes = MEMORY_BYTES,
+    host_memory_bytes: HostMemoryBytes = 0,
     json: Json = False,
 ) -> None:
     """Re-rank a TREC run by a model's attention.
@@ -60,8 +84,10 @@ def rerank(
     """
     # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
     from ragnarok.assemble import PipelineSettings, build_reranker
+    from ragnarok.documents import StoreOptions
     from ragnarok.rerankers import AttentionReranker
-    from rerank.icr import IcrOptions
+    from rerank.icr import IcrOptions, InContextReranker
+    from rerank.late.reranker import LateOptions
     from rerank.model import load_model
     from rerank.profile import read_profile
 
@@ -80,6 +106,8 @@ def rerank(
         settings = PipelineSettings(
             mode="joint" if heads is not None and mode is None else mode,
             profile=None if profile is None else read_profile(profile),
+            late=LateOptions(int8=int8, memory=memory_bytes, host_memory=host_memory_bytes),
+            store=StoreOptions(store, store_bytes, redis),
             icr=options,
             first_stage=first_stage,
             evidence=0,
@@ -88,7 +116,8 @@ def rerank(
     result: dict[str, list[Hit]] = {}
     seconds: list[float] = []
     cut = 0
-    with steps.stages("re-ranked") as progress:
+    with ExitStack() as ending, steps.stages("re-ranked") as progress:
+        ending.callback(close_parts, reranker)
         for done, (qid, listed) in enumerate(entries.items()):
             progress("topics", done, len(entries))
             hits = hits_of(qid, listed[:depth], passages, shuffle)
@@ -98,7 +127,8 @@ def rerank(
             cut += sum(hit.cut for hit in ranked)
             result[qid] = list(ranked)
     write_run(output, result, tag)
-    segmented = reranker.reader.segmented if isinstance(reranker, AttentionReranker) else 0
+    reader = reranker.reader if isinstance(reranker, AttentionReranker) else None
+    segmented = reader.segmented if isinstance(reader, InContextReranker) else 0
     report = {
         "topics": len(result),
         "seconds_median": round(statistics.median(seconds), 4),

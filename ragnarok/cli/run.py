@@ -2,25 +2,43 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragnarok.batch import BatchOptions, run_batch
 from ragnarok.cli.console import Steps, out, print_json
 from ragnarok.cli.options import (
+    MEMORY_BYTES,
+    STORE_BYTES,
     FirstStage,
     Generator,
     Heads,
+    HostMemoryBytes,
     IndexName,
+    Int8,
     Json,
+    MemoryBytes,
     MethodName,
     ModelName,
     ModeName,
+    OpenAIModel,
+    OpenAITimeout,
+    OpenAIUrl,
+    PolicyName,
     ProfileFile,
+    Redis,
+    Sparsity,
+    Store,
+    StoreBytes,
     read_heads,
+    read_openai,
 )
+from ragnarok.pipeline import Pipeline
 from ragnarok.trec import RULES, Year, check_tag, read_topics
+
+if TYPE_CHECKING:
+    from ragnarok.assemble import PipelineSettings
 
 
 def run(
@@ -36,10 +54,21 @@ def run(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
     passages: Annotated[int, typer.Option(min=1, help="Passages to answer from.")] = 5,
     generator: Generator = None,
+    openai_base_url: OpenAIUrl = "",
+    openai_model: OpenAIModel = "",
+    openai_timeout: OpenAITimeout = 60.0,
     mode: ModeName = None,
     profile: ProfileFile = None,
     first_stage: FirstStage = None,
     heads: Heads = None,
+    store: Store = None,
+    store_bytes: StoreBytes = STORE_BYTES,
+    redis: Redis = None,
+    int8: Int8 = False,
+    memory_bytes: MemoryBytes = MEMORY_BYTES,
+    host_memory_bytes: HostMemoryBytes = 0,
+    policy: PolicyName = "full",
+    sparsity: Sparsity = 0.5,
     team: Annotated[str, typer.Option(help="Team id in the answers' metadata.")] = "ragnarok",
     description: Annotated[str, typer.Option(help="Run description (2026).")] = "",
     json: Json = False,
@@ -53,9 +82,10 @@ def run(
     """
     # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
     from ragnarok.assemble import PipelineSettings, build_pipeline
+    from ragnarok.documents import StoreOptions
     from ragnarok.generators import LocalOptions
-    from ragnarok.rerankers import LateAttentionReranker
     from rerank.icr import IcrOptions
+    from rerank.late.reranker import LateOptions
     from rerank.profile import read_profile
 
     steps = Steps()
@@ -67,27 +97,42 @@ def run(
         model=model,
         mode="joint" if heads is not None and mode is None else mode,
         profile=None if profile is None else read_profile(profile),
+        late=LateOptions(int8=int8, memory=memory_bytes, host_memory=host_memory_bytes),
+        store=StoreOptions(store, store_bytes, redis),
         first_stage=first_stage,
         evidence=0,
         icr=IcrOptions(passage_tokens=160, heads=read_heads(heads)),
         generator=generator,
         generate=LocalOptions(passages=passages, max_tokens=max_tokens),
+        openai=read_openai(generator, openai_base_url, openai_model, openai_timeout),
+        policy=policy,
+        sparsity=sparsity,
         depth=depth,
     )
     options = BatchOptions(check_tag(tag), form, depth, answers, team, description)
     with steps.step("index and model ready"):
         pipeline = build_pipeline(settings)
-    made = pipeline.reranker
-    # The profile's digest, not its path or None: what comes with the model may change.
-    digest = made.reader.profile.digest if isinstance(made, LateAttentionReranker) else None
-    kept = asdict(settings) | {"profile": digest}
-    with steps.stages(f"{len(questions)} topics done") as progress:
-        written = run_batch(pipeline, questions, output, options, kept, progress)
+    with pipeline, steps.stages(f"{len(questions)} topics done") as progress:
+        written = run_batch(pipeline, questions, output, options, _kept(settings, pipeline), progress)
     if json:
         print_json({"topics": len(questions), "files": [str(path) for path in written]})
     else:
         for path in written:
             out.print(str(path), soft_wrap=True, markup=False)
+
+
+def _kept(settings: "PipelineSettings", pipeline: Pipeline) -> dict[str, object]:
+    """What of the settings changes a result: not where passages' keys are kept."""
+    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from ragnarok.rerankers import LateAttentionReranker
+
+    made = pipeline.reranker
+    # The profile's digest, not its path or None: what comes with the model may change.
+    used = made.reader.profile if isinstance(made, LateAttentionReranker) else settings.profile
+    kept = {name: value for name, value in asdict(settings).items() if name not in {"store", "openai"}}
+    if endpoint := settings.openai:
+        kept["openai"] = {"base_url": endpoint.base_url, "model": endpoint.model}
+    return kept | {"profile": None if used is None else used.digest, "late": {"int8": settings.late.int8}}
 
 
 def _year(year: int) -> Year:

@@ -12,7 +12,17 @@ from rich.markup import escape
 
 from indexes import Index, Method, SearchError, open_index, read_corpus
 from ragnarok.cli.console import Steps, err, out, print_json
-from ragnarok.cli.options import Json, MethodName, ModelName, ProfileFile
+from ragnarok.cli.options import (
+    STORE_BYTES,
+    Int8,
+    Json,
+    MethodName,
+    ModelName,
+    ProfileFile,
+    Redis,
+    Store,
+    StoreBytes,
+)
 from ragnarok.cli.rerank import passages_of
 from ragnarok.query import clean_query
 from ragnarok.trec import read_run, read_topics
@@ -35,23 +45,17 @@ def warm(
     depth: Annotated[int, typer.Option(min=1, max=1000, help="Hits of each topic to read.")] = 100,
     model: ModelName = "smollm2-135m",
     profile: ProfileFile = None,
-    store: Annotated[
-        Path | None, typer.Option("--store", file_okay=False, help="Folder of the document store.")
-    ] = None,
-    # As ragnarok.documents.STORE_BYTES, which is too slow to import for `--help`.
-    store_bytes: Annotated[
-        int, typer.Option("--store-bytes", help="How large the folder may grow, in bytes.")
-    ] = 10 * 10**9,
-    redis: Annotated[
-        str | None, typer.Option("--redis", help="Redis that shares the store: redis://HOST:PORT/DATABASE.")
-    ] = None,
+    store: Store = None,
+    store_bytes: StoreBytes = STORE_BYTES,
+    redis: Redis = None,
+    int8: Int8 = False,
     json: Json = False,
 ) -> None:
     """Read documents into the document store before anyone asks about them.
 
     Those of a run, those that an index finds for topics, or all of an index or corpus. What the store holds
     already is not read again, so an interrupted run goes on where it stopped. The store helps whoever
-    re-ranks in late mode with the same model and profile.
+    re-ranks in late mode with the same model, profile and --int8.
 
     Example: ragnarok warm --index demo --profile heads.json --store states
     """
@@ -74,7 +78,7 @@ def warm(
         passages = _passages(run, topics, corpus, index, method, depth)
         with steps.step(f"model {escape(model)} ready"):
             chosen = None if profile is None else read_profile(profile)
-            reranker = LateReranker(load_model(model), chosen, LateOptions(store=opened))
+            reranker = LateReranker(load_model(model), chosen, LateOptions(int8=int8, store=opened))
         with steps.stages("documents read") as progress:
             start = time.perf_counter()
             while piece := [passage.contents for passage in islice(passages, PIECE)]:

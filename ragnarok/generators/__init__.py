@@ -2,5 +2,13 @@
 
 from ragnarok.generators.local import LocalGenerator, LocalOptions
 from ragnarok.generators.quote import QuoteGenerator, QuoteOptions
+from ragnarok.generators.remote import OpenAIGenerator, OpenAIOptions
 
-__all__ = ["LocalGenerator", "LocalOptions", "QuoteGenerator", "QuoteOptions"]
+__all__ = [
+    "LocalGenerator",
+    "LocalOptions",
+    "OpenAIGenerator",
+    "OpenAIOptions",
+    "QuoteGenerator",
+    "QuoteOptions",
+]

@@ -2,7 +2,8 @@
 
 The prompt is the chat template around numbered passages. While tokens are chosen (greedily), the attention
 that predicts each is summed by passage: a sentence that the model leaves without a citation gets the
-passages it drew on.
+passages it drew on. Safe for threads: each answer has a cache of its own and takes the model's turn token by
+token, so that nobody waits for a whole answer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from torch import Tensor
 from ragnarok.citations import AnswerBuilder
 from ragnarok.sentences import SentenceStream
 from ragnarok.types import Answer, Hit, Sentence
+from rerank.cache import PrefixCache
 from rerank.model import Model
 from rerank.policies import FullPolicy, Policy
 from rerank.prompt import ChatFrame, passage_context
@@ -47,7 +49,7 @@ class LocalOptions:
 
 
 class LocalGenerator:
-    """Answers with a model in this process. One answer at a time."""
+    """Answers with a model in this process."""
 
     def __init__(self, model: Model, options: LocalOptions | None = None) -> None:
         """Take a model and how to answer with it."""
@@ -85,16 +87,18 @@ class _Writing:
         self, model: Model, frame: ChatFrame, query: str, hits: Sequence[Hit], options: LocalOptions
     ) -> None:
         self.model, self.options, self.stopped = model, options, ""
-        ending = model.encode([f"{INSTRUCTION}\n\nQuestion: {query}"])[0] + model.encode_template(frame.after)
-        context = passage_context(
-            model,
-            frame.before,
-            LEAD,
-            [hit.passage.contents for hit in hits],
-            separator="\n\n",
-            reserve=len(ending) + options.max_tokens,
-            passage_tokens=options.passage_tokens,
-        )
+        with model.turn:
+            asked = model.encode([f"{INSTRUCTION}\n\nQuestion: {query}"])[0]
+            ending = asked + model.encode_template(frame.after)
+            context = passage_context(
+                model,
+                frame.before,
+                LEAD,
+                [hit.passage.contents for hit in hits],
+                separator="\n\n",
+                reserve=len(ending) + options.max_tokens,
+                passage_tokens=options.passage_tokens,
+            )
         self._prompt = context.tokens + ending
         self._mass = PassageMass(context.spans)
         self._text = ""
@@ -102,33 +106,40 @@ class _Writing:
         self._cursor = 0
 
     def __iter__(self) -> Iterator[str]:
-        length = len(self._prompt) + self.options.max_tokens
-        cache = self.options.policy.cache(self.model.shape, length)
+        cache = self.options.policy.cache(self.model.shape, len(self._prompt) + self.options.max_tokens)
         self.model.read(self._prompt[:-1], cache)
         written: list[int] = []
-        last = self._prompt[-1]
         while len(written) < self.options.max_tokens:
-            hidden = self.model.read([last], cache, self._mass)
-            last = int(self.model.logits(hidden).argmax())
-            if last in self.model.stop_tokens:
-                return
-            written.append(last)
-            # Not tidied up (some tokenizers close gaps before commas): what is there must stay as it was.
-            text = str(
-                self.model.tokenizer.decode(
-                    written, skip_special_tokens=True, clean_up_tokenization_spaces=False
-                )
-            )
-            # Half of a multi-byte letter decodes to U+FFFD: wait for the rest.
-            piece = "" if text.endswith("\ufffd") else text[len(self._text) :]
-            self._text += piece
-            self._ends.append(len(self._text))
+            # Not around the yield: whoever takes the pieces may take their time.
+            with self.model.turn:
+                last = self._next(written[-1] if written else self._prompt[-1], cache)
+                if last in self.model.stop_tokens:
+                    return
+                written.append(last)
+                piece = self._piece(written)
             if piece:
                 yield piece
             if _repeats(written, self.options.repeat):
                 self.stopped = "the answer was stopped where the model began to repeat itself"
                 return
         self.stopped = f"the answer was stopped at its limit of {self.options.max_tokens} tokens"
+
+    def _next(self, last: int, cache: PrefixCache) -> int:
+        """The token that follows `last`."""
+        hidden = self.model.read([last], cache, self._mass)
+        return int(self.model.logits(hidden).argmax())
+
+    def _piece(self, written: list[int]) -> str:
+        """What the last token adds to the text."""
+        # Not tidied up (some tokenizers close gaps before commas): what is there must stay as it was.
+        text = str(
+            self.model.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+        # Half of a multi-byte letter decodes to U+FFFD: wait for the rest.
+        piece = "" if text.endswith("\ufffd") else text[len(self._text) :]
+        self._text += piece
+        self._ends.append(len(self._text))
+        return piece
 
     def support(self, sentence: str) -> tuple[int, ...]:
         """The passages that `sentence`, the next one of the text, drew on, best first."""

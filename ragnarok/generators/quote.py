@@ -50,7 +50,7 @@ class _Candidate:
 
 
 class QuoteGenerator:
-    """Answers with quotations. One answer at a time."""
+    """Answers with quotations. Safe for threads: each reading is one turn of the model."""
 
     def __init__(self, model: Model, options: QuoteOptions | None = None) -> None:
         """Take the model whose attention chooses."""

@@ -3,10 +3,11 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Protocol
 
 from ragnarok.types import Highlight, Hit, RankedHit
 from rerank.fuse import fuse
-from rerank.icr import InContextReranker, TokenScore
+from rerank.icr import Reading, TokenScore
 
 HIGHLIGHT_FROM = 0.3
 """Words are highlighted that drew at least this share of what the passage's strongest word drew."""
@@ -15,10 +16,17 @@ _WORD = re.compile(r"\w[\w\u0300]*")
 """A word of a text whose combining marks `_plain` has made one and the same."""
 
 
+class Reader(Protocol):
+    """What looks at a list of passages: in-context re-ranking, in one prompt or over passages read alone."""
+
+    def read(self, query: str, passages: Sequence[str], /) -> Reading:
+        """The scores of the passages, and what each of their tokens says."""
+
+
 class AttentionReranker:
     """Ranks by in-context re-ranking, fused with the first stage's ranks."""
 
-    def __init__(self, reader: InContextReranker, *, first_stage: float = 1.0) -> None:
+    def __init__(self, reader: Reader, *, first_stage: float = 1.0) -> None:
         """`first_stage` weighs the first stage's rank against attention; 0 is attention alone."""
         self.reader = reader
         self.first_stage = first_stage

@@ -1,12 +1,17 @@
-"""Re-ranking by late attention, joined with what the first stage knew."""
+"""Re-ranking by late attention, joined with what the first stage knew.
+
+Safe for threads: what several of them ask at once is scored together, by one batcher for each reader.
+"""
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
 from ragnarok.rerankers.attention import best_first, highlights, ranked
-from ragnarok.types import Hit, RankedHit
+from ragnarok.types import Highlight, Hit, RankedHit
 from rerank.fuse import first_stage_weight, late_fused
+from rerank.late.batcher import Batcher
 from rerank.late.reranker import LateReranker
 
 EVIDENCE = 20
@@ -23,26 +28,50 @@ class LateAttentionReranker:
         first_stage: float | None = None,
         evidence: int = EVIDENCE,
     ) -> None:
-        """`first_stage` weighs the first stage's rank; None: as the profile and the hits' scores say."""
+        """Take over `reader` and its store. Whoever uses the reader beside this holds its model's turn.
+
+        `first_stage` weighs the first stage's rank; None: as the profile and the hits' scores say.
+        """
         self.reader, self.first_stage, self.evidence = reader, first_stage, evidence
+        self.batcher = Batcher(reader, reader.model.turn)
 
     def rerank(self, query: str, hits: Sequence[Hit]) -> list[RankedHit]:
         """The same hits, best first, the best ones with highlighted words.
 
-        Raises `ContextTooSmall` and `NumericalError`.
+        Raises `ContextTooSmall`, `NumericalError`, and `Overloaded` where too many wait.
         """
         texts = [hit.passage.contents for hit in hits]
-        found = self.reader.read(query, texts)
+        found = self.batcher.read(query, texts)
         scores = late_fused(
             np.asarray(found.scores), np.asarray([hit.rank for hit in hits]), self.weight(query, hits)
         ).tolist()
         order = best_first(hits, scores)
         best = order[: self.evidence]
-        explained = self.reader.explain_all(query, [texts[place] for place in best]) if best else []
-        marks = {
+        marks = self._marks(query, hits, best) if best else {}
+        return ranked(hits, scores, order, [marks.get(place, ()) for place in range(len(hits))], found.cut)
+
+    def with_weight(self, first_stage: float | None, evidence: int) -> "LateAttentionReranker":
+        """The same with another weight of the first stage and other evidence; closed with this one."""
+        twin = copy(self)
+        twin.first_stage, twin.evidence = first_stage, evidence
+        return twin
+
+    def close(self) -> None:
+        """End the batcher's thread and close the reader's store."""
+        self.batcher.close()
+        store = self.reader.options.store
+        if store is not None:
+            store.close()
+
+    def _marks(
+        self, query: str, hits: Sequence[Hit], best: Sequence[int]
+    ) -> dict[int, tuple[Highlight, ...]]:
+        """The highlights of the hits at the places `best`."""
+        with self.reader.model.turn:
+            explained = self.reader.explain_all(query, [hits[place].passage.contents for place in best])
+        return {
             place: highlights(hits[place], one.tokens) for place, one in zip(best, explained, strict=True)
         }
-        return ranked(hits, scores, order, [marks.get(place, ()) for place in range(len(hits))], found.cut)
 
     def weight(self, query: str, hits: Sequence[Hit]) -> float:
         """What the first stage's rank weighs in this list."""

@@ -187,7 +187,9 @@ def test_the_best_hits_are_explained_together(small: Model, profile: HeadProfile
     texts = ["Bananas are rich in potassium.", TEXT, "", "A parrot speaks of towers."]
     hits = [Hit(f"d{n}", 9.0 - n, n, Passage(f"d{n}", text, "Title")) for n, text in enumerate(texts, 1)]
     reader = Counted(small, profile)
-    ranked = LateAttentionReranker(reader, first_stage=0, evidence=evidence).rerank(QUERY, hits)
+    made = LateAttentionReranker(reader, first_stage=0, evidence=evidence)
+    ranked = made.rerank(QUERY, hits)
+    made.close()
     best = tuple(hit.passage.contents for hit in ranked[:evidence])
     assert reader.asked == ((best,) if best else ())
     for hit in ranked:

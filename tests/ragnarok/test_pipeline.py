@@ -103,3 +103,32 @@ def test_every_stage_gets_the_cleaned_question() -> None:
     stages = Stages()
     assert join(stages).ask(" שלום\x07  🦜\n").query == "שלום 🦜"
     assert {query for _, query, _ in stages.asked} == {"שלום 🦜"}
+
+
+class Held(Stages):
+    """Stages that hold something; closing fails, or not."""
+
+    def __init__(self, log: list[str], name: str, error: Exception | None = None) -> None:
+        super().__init__()
+        self.log, self.name, self.error = log, name, error
+
+    def close(self) -> None:
+        self.log.append(self.name)
+        if self.error is not None:
+            raise self.error
+
+
+def test_closing_closes_whatever_holds_anything_whatever_fails() -> None:
+    log: list[str] = []
+    pipeline = Pipeline(Held(log, "finds"), Held(log, "ranks", OSError("by hand")), Stages())
+    with pytest.raises(OSError, match="by hand"):
+        pipeline.close()
+    assert log == ["ranks", "finds"]
+
+
+def test_a_pipeline_closes_at_the_end_of_its_block() -> None:
+    log: list[str] = []
+    with Pipeline(Stages(), Stages(), Held(log, "answers")) as pipeline:
+        assert pipeline.ask("why?").hits
+        assert log == []
+    assert log == ["answers"]

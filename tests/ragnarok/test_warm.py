@@ -1,7 +1,9 @@
 """`ragnarok warm` over a tiny random model, and the stores that it fills."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 
 from indexes import build_index
 from ragnarok.documents import open_store
-from rerank.errors import StoreUnusable
+from rerank.errors import NumericalError, StoreUnusable
+from rerank.late.documents import DocumentReader, Encoded, Text
 from rerank.late.reranker import LateOptions, LateReranker
 from rerank.model import Model, load_model
 from rerank.profile import write_profile
@@ -84,6 +87,76 @@ def test_what_was_warmed_need_not_be_read(
     late = LateReranker(model, profile_of(model), LateOptions(memory=1 << 22, store=store))
     assert late.read("tower", list(TEXTS.values())).kept == count
     store.close()
+
+
+@pytest.mark.parametrize("int8", [[], ["--int8"]], ids=["exact", "int8"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rerank", "run.trec", "-t", "topics.tsv", "--index", "demo", "-o", "new.trec"],
+        ["ask", "tower", "--index", "demo", "--memory-bytes", "4194304", "--host-memory-bytes", "65536"],
+        ["run", "topics.tsv", "--index", "demo", "-o", "out", "--no-answers", "--store-bytes", "9000000"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_was_warmed_is_what_commands_read(
+    call: Call,
+    command: Command,
+    words: list[str],
+    int8: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert call("--index", "demo", "--store", "states", *int8)[0] == 0
+    assert call("--index", "demo", "--redis", NOWHERE, *int8)[0] == 0
+    other = ["--int8"] if not int8 else []
+
+    def unread(_reader: DocumentReader, texts: Sequence[Text], _null: object) -> Iterator[Encoded]:
+        if texts:
+            raise NumericalError("a document was read again")
+        return iter(())
+
+    monkeypatch.setattr(DocumentReader, "read", unread)
+    code, _, err = command(*words, *int8, "--store", "states", "--redis", NOWHERE)
+    assert (code, err if words[0] != "ask" else "") == (0, "")
+    shutil.rmtree("out", ignore_errors=True)
+    code, _, err = command(*words, *other, "--store", "states")
+    assert (code, "read again" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "named"),
+    [
+        (["--mode", "joint", "--store", "states"], 3, "this is not late mode"),
+        (["--redis", "http://host"], 5, "redis://HOST"),
+        (["--memory-bytes", "8"], 5, "bytes of memory for documents"),
+        (["--policy", "dou"], 3, "full, streaming, duo"),
+        (["--policy", "duo"], 3, "quotes"),
+        (["--policy", "duo", "--generator", "local"], 3, "has no gates"),
+        (["--sparsity", "2"], 2, "--sparsity"),
+    ],
+)
+def test_what_asking_refuses(command: Command, call: Call, words: list[str], code: int, named: str) -> None:
+    assert callable(call)
+    got, _, err = command("ask", "tower", "--index", "demo", *words)
+    assert got == code
+    assert named in " ".join(err.replace("│", " ").split())
+
+
+def test_a_run_may_go_on_with_another_store_but_not_with_other_keys(call: Call, command: Command) -> None:
+    assert callable(call)
+    words = ["run", "topics.tsv", "--index", "demo", "-o", "out", "--no-answers"]
+    assert command(*words, "--store", "states")[0] == 0
+    assert command(*words, "--memory-bytes", "4194304")[0] == 0
+    code, _, err = command(*words, "--int8")
+    assert (code, "int8" in err) == (3, True)
+
+
+def test_an_answer_is_written_with_a_policy(call: Call, command: Command, folder: Path, small: Model) -> None:
+    assert callable(call)
+    write_profile(replace(profile_of(small), gates=((0.9, 0.1),) * 4), folder / "heads.json")
+    words = ["ask", "tower", "--index", "demo", "--generator", "local", "--max-tokens", "4"]
+    code, out, _ = command(*words, "--policy", "duo", "--sparsity", "0.75", "--json")
+    assert (code, "answer" in json.loads(out)) == (0, True)
 
 
 def test_it_says_what_it_did(call: Call) -> None:
