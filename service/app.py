@@ -1,7 +1,7 @@
-"""The application: one process that answers questions and serves the page to ask them from.
+"""The application: one process that does everything, or one of several that share the work.
 
-`uvicorn --factory service.app:create_app` starts it. One process holds one model: more of them behind one
-port would each load it again.
+`uvicorn --factory service.app:create_app` starts it; the setting `serve` says what it does, and with that
+which routes it has. One process holds one model: more of them behind one port would each load it again.
 """
 
 from collections.abc import AsyncIterator
@@ -14,8 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ragnarok.errors import FAULT, outcome_of
 from ragnarok.pipeline import Pipeline
 from service import problems, site
+from service.chat import chat_routes
 from service.desk import Desk
 from service.door import BodyLimit
+from service.operations import install
+from service.parts import Parts
 from service.routes import health_routes, query_routes
 from service.settings import Settings, load_settings
 
@@ -39,10 +42,14 @@ class ClearStart:
         await self.app(scope, receive, say if scope["type"] == "lifespan" else send)
 
 
-def create_app(settings: Settings | None = None, pipeline: Pipeline | None = None) -> FastAPI:
+BULK = ("/v1/rerank", "/v2/rerank", "/v1/generate", "/v1/search")
+"""Paths whose bodies bring documents, or many queries."""
+
+
+def create_app(settings: Settings | None = None, pipeline: Pipeline | Parts | None = None) -> FastAPI:
     """The application, with the environment's settings unless some are given.
 
-    On start it builds the pipeline unless one is given. Raises `BadSetting`.
+    On start it builds its parts unless they, or a pipeline, are given. Raises `BadSetting`.
     """
     settings = settings or load_settings()
     desk = Desk(settings, pipeline)
@@ -64,10 +71,32 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    bulk = max(settings.max_documents_bytes, settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=dict.fromkeys(BULK, bulk))
     app.add_middleware(ClearStart, desk=desk)
-    app.include_router(query_routes(desk))
+    _include_stages(app, desk)
+    if settings.serve in {"all", "gateway"}:
+        app.include_router(query_routes(desk))
+        app.include_router(chat_routes(desk))
+        site.install(app)
     app.include_router(health_routes(desk))
-    site.install(app)
     problems.install(app)
+    install(app, settings, desk)
     return app
+
+
+def _include_stages(app: FastAPI, desk: Desk) -> None:
+    """The routes of the stages that are done here; each loads what a gateway does without."""
+    here = desk.settings.stages_here()
+    if "retrieval" in here:
+        from service.retrieval import retrieval_routes
+
+        app.include_router(retrieval_routes(desk))
+    if "rerank" in here and desk.settings.rerank:
+        from service.reranking import rerank_routes
+
+        app.include_router(rerank_routes(desk))
+    if "generation" in here:
+        from service.generation import generation_routes
+
+        app.include_router(generation_routes(desk))

@@ -1,51 +1,67 @@
-"""What takes questions in: one pipeline, and the one thread that works on it.
+"""What takes requests in: the stages of this process, and the threads that work on them.
 
-Knows settings, pipeline and worker; nothing of HTTP.
+Knows settings, parts and worker; nothing of HTTP.
 """
 
+import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
-from ragnarok.assemble import build_pipeline
 from ragnarok.errors import BadQuery
-from ragnarok.pipeline import Event, Pipeline
+from ragnarok.pipeline import Event, Pipeline, Result
 from ragnarok.query import clean_query
 from service.errors import NotReady
+from service.parts import Parts, build_parts, parts_of
 from service.schema import QueryRequest
 from service.settings import Settings
 from service.worker import Job, Worker
+
+T = TypeVar("T")
+
+LOADING = "the index and the model are still being loaded; ask again in a moment"
 
 _log = logging.getLogger("uvicorn.error")
 
 
 class Desk:
-    """Takes questions once it is open."""
+    """Takes requests once it is open."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline | None = None) -> None:
-        """Answer with `pipeline`, or with one that is built on opening."""
+    def __init__(self, settings: Settings, pipeline: Pipeline | Parts | None = None) -> None:
+        """Work with `pipeline`, or with parts that are built on opening and closed on closing."""
         self.settings = settings
-        self._given = pipeline
-        self._pipeline: Pipeline | None = None
+        self._given = parts_of(pipeline) if isinstance(pipeline, Pipeline) else pipeline
+        self._parts: Parts | None = None
+        self._built: Parts | None = None
         self.failure: Exception | None = None
         """Why opening failed."""
-        self._worker = Worker(settings.max_waiting)
+        self.timed: Callable[[str, float], None] = lambda *_: None
+        """Hears how many seconds each stage of a question took."""
+        self._worker = self._workers()
 
     @property
     def ready(self) -> bool:
-        """Whether questions can be answered."""
-        return self._pipeline is not None
+        """Whether requests can be served."""
+        return self._parts is not None
+
+    @property
+    def parts(self) -> Parts:
+        """What is open. Raises `NotReady`."""
+        if self._parts is None:
+            raise NotReady(LOADING)
+        return self._parts
 
     @property
     def waiting(self) -> int:
-        """How many questions wait behind the one being answered."""
+        """How many requests wait behind those being worked on."""
         return self._worker.waiting
 
     async def open(self) -> None:
-        """Build the pipeline, in the thread that will use it. Raises what building raises."""
-        self._worker = Worker(self.settings.max_waiting)
+        """Build the parts, in a thread that will use them. Raises what building raises."""
+        self._worker = self._workers()
         try:
-            async for pipeline in self._worker.submit(self._build):
-                self._pipeline = pipeline
+            async for parts in self._worker.submit(self._build):
+                self._parts = parts
         except Exception as error:
             self.failure = error
             raise
@@ -54,24 +70,45 @@ class Desk:
                 await self.close()
 
     async def close(self) -> None:
-        """Take no more questions, and end the one being answered."""
-        self._pipeline = None
+        """Take no more requests, end those being worked on, and close what was built."""
+        self._parts = None
         await self._worker.close()
+        if self._built is not None:
+            await asyncio.to_thread(self._built.close)
+            self._built = None
+
+    def submit(self, make: Callable[[Parts], Generator[T]]) -> Job[T]:
+        """Queue up what `make` makes of the parts. Raises `NotReady`, `Busy` and `Stopping`."""
+        parts = self.parts
+        return self._worker.submit(lambda: make(parts))
 
     def ask(self, request: QueryRequest) -> Job[Event]:
-        """Queue a question up. Raises `BadQuery`, `NotReady` and `Busy`."""
-        pipeline, query, depth = self._pipeline, clean_query(request.query), request.depth
+        """Queue a question up. Raises `BadQuery`, `NotReady`, `Busy` and `Stopping`."""
+        query, depth = clean_query(request.query), request.depth
         if depth is not None and depth > self.settings.max_depth:
             raise BadQuery(
                 f"a depth of {depth} is over this service's limit of {self.settings.max_depth}; ask for less"
             )
+        pipeline = self.parts.pipeline
         if pipeline is None:
-            raise NotReady("the index and the model are still being loaded; ask again in a moment")
+            raise NotReady("this process does one stage only; ask the gateway")
 
-        def events() -> Generator[Event]:
-            yield from pipeline.stream(query, depth=depth)
+        def events(_: Parts) -> Generator[Event]:
+            for event in pipeline.stream(query, depth=depth):
+                if isinstance(event, Result):
+                    for stage, seconds in event.timings.items():
+                        self.timed(stage, seconds)
+                yield event
 
-        return self._worker.submit(events)
+        return self.submit(events)
 
-    def _build(self) -> Generator[Pipeline]:
-        yield self._given or build_pipeline(self.settings.for_pipeline(), _log.info)
+    def _workers(self) -> Worker:
+        return Worker(self.settings.max_waiting, self.settings.threads)
+
+    def _build(self) -> Generator[Parts]:
+        if self._given is not None:
+            yield self._given
+            return
+        # Kept before it is passed on: it is closed even if nobody waits for it any more.
+        self._built = build_parts(self.settings, _log.info)
+        yield self._built

@@ -3,7 +3,7 @@
 Knows HTTP only; what the JSON must say is the schema's business.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -16,26 +16,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class BodyLimit:
     """Refuses bodies over a limit, by what they say of themselves and by what really comes in."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        """Stand before `app`."""
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, max_bytes: int, others: Mapping[str, int] | None = None) -> None:
+        """Stand before `app`; `others` are paths with a limit of their own."""
+        self.app, self.max_bytes, self.others = app, max_bytes, others or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the body while the application reads it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        max_bytes = self.others.get(scope["path"], self.max_bytes)
         declared = Headers(scope=scope).get("content-length", "")
         seen = int(declared) if declared.isascii() and declared.isdigit() else 0
         read = 0
 
         async def counted() -> Message:
             nonlocal read
-            message = await receive() if seen <= self.max_bytes else {"type": "http.request", "body": b""}
+            message = await receive() if seen <= max_bytes else {"type": "http.request", "body": b""}
             read += len(message.get("body", b""))
-            if max(seen, read) > self.max_bytes:
+            if max(seen, read) > max_bytes:
                 raise HTTPException(
-                    413, f"The body is over this service's limit of {self.max_bytes:,} bytes; send less."
+                    413, f"The body is over this service's limit of {max_bytes:,} bytes; send less."
                 )
             return message
 

@@ -3,6 +3,11 @@
     ServiceError
     ├── Busy          as many requests wait as may wait
     ├── NotReady      the pipeline is still being loaded
+    ├── OverLimit     more is asked for than one request may
+    ├── BadMode       a way to re-rank that this process does not have
+    ├── NoSuchModel   a client names a model that is not the one here
+    ├── UpstreamFailed    a service that does a stage cannot be reached, or gives no answer that can be used
+    ├── UpstreamTimeout   such a service says nothing for too long
     └── Stopping      the service is being shut down
 
 `service.problems` says what each means to a client.
@@ -23,3 +28,28 @@ class NotReady(ServiceError):
 
 class Stopping(ServiceError):
     """The service is being shut down."""
+
+
+class OverLimit(ServiceError):
+    """More is asked for than one request may."""
+
+
+class BadMode(ServiceError):
+    """A way to re-rank that this process does not have."""
+
+
+class NoSuchModel(ServiceError):
+    """A client names a model that is not the one here."""
+
+
+class UpstreamFailed(ServiceError):
+    """A service that does a stage cannot be reached, or gives no answer that can be used."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        """Say what failed; `status` is the HTTP status of an answer that nobody can use, 0 without one."""
+        super().__init__(message)
+        self.status = status
+
+
+class UpstreamTimeout(ServiceError):
+    """A service that does a stage says nothing for too long."""

@@ -8,6 +8,7 @@ import http
 import logging
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,16 +18,34 @@ from starlette.exceptions import HTTPException
 from indexes.errors import IndexesError
 from ragnarok.errors import FAULT, RagnarokError, outcome_of
 from rerank.errors import RerankError
-from service.errors import Busy, NotReady, ServiceError, Stopping
+from service.errors import (
+    BadMode,
+    Busy,
+    NoSuchModel,
+    NotReady,
+    OverLimit,
+    ServiceError,
+    Stopping,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 
 RETRY_AFTER = 5
 """Seconds after which a client may try again what could not be done now."""
+
+OPENAI_PATHS = ("/v1/chat/", "/v1/models")
+"""Where OpenAI's API is spoken."""
 
 _log = logging.getLogger("uvicorn.error")
 
 _OURS: dict[type[Exception], tuple[int, str]] = {
     Busy: (429, "Too many questions wait"),
     NotReady: (503, "Not ready yet"),
+    BadMode: (422, "No such way to re-rank here"),
+    OverLimit: (422, "More than may be asked for"),
+    NoSuchModel: (404, "No such model"),
+    UpstreamFailed: (502, "A service behind this one failed"),
+    UpstreamTimeout: (504, "A service behind this one takes too long"),
     Stopping: (503, "Shutting down"),
 }
 
@@ -49,14 +68,27 @@ class Wrong(BaseModel):
     detail: str
 
 
+class ApiError(BaseModel):
+    """What clients of OpenAI's API read of an error."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
 class Problem(BaseModel):
-    """An error. `type` identifies its kind; `detail` is about this occurrence and says the way out."""
+    """An error. `type` identifies its kind; `detail` is about this occurrence and says the way out.
+
+    `error` says the same to clients of OpenAI's API, where that is spoken.
+    """
 
     type: str = Field(examples=["urn:ragnarok:problem:bad-query"])
     title: str
     status: int
     detail: str
     errors: list[Wrong] | None = None
+    error: ApiError | None = None
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """The HTTP response that carries this."""
@@ -67,6 +99,31 @@ class Problem(BaseModel):
             {"Cache-Control": "no-store", **extra, **(headers or {})},
             media_type="application/problem+json",
         )
+
+
+REFUSALS = {
+    400: "The body is not JSON in UTF-8",
+    404: "There is nothing of that name",
+    413: "The body is too large",
+    415: "The body is of another type",
+    422: "The request cannot be served as it is",
+    429: "Too many requests wait",
+    500: "The service failed",
+    502: "A service behind this one failed",
+    503: "The service cannot answer now",
+    504: "A service behind this one takes too long",
+}
+
+
+def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route's document says of its refusals."""
+    schema = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
+    return {
+        status: {"description": REFUSALS[status], "content": {"application/problem+json": schema}}
+        # The model here puts its schema into the document, where the others refer to it.
+        | ({"model": Problem} if status == 500 else {})
+        for status in statuses
+    }
 
 
 def problem_of(error: Exception) -> Problem:
@@ -89,6 +146,20 @@ def problem_of(error: Exception) -> Problem:
     return Problem(type=f"urn:ragnarok:problem:{kind}", title=title, status=status, detail=str(error))
 
 
+def for_openai(problem: Problem) -> Problem:
+    """The same with the member `error`."""
+    kinds = {429: "rate_limit_error", 401: "authentication_error"}
+    kind = kinds.get(problem.status, "invalid_request_error" if problem.status < 500 else "server_error")
+    known = problem.type.startswith("urn:")
+    error = ApiError(
+        message=problem.detail,
+        type=kind,
+        param=problem.errors[0].pointer if problem.errors else None,
+        code=problem.type.rpartition(":")[2].replace("-", "_") if known else None,
+    )
+    return problem.model_copy(update={"error": error})
+
+
 def _invalid(error: RequestValidationError) -> Problem:
     found = error.errors()
     if found and found[0]["type"] == "json_invalid":
@@ -109,9 +180,12 @@ def _pointer(location: tuple[str | int, ...]) -> str:
     return "".join(f"/{str(step)[:64]}" for step in location[1:])
 
 
-async def _respond(_: Request, error: Exception) -> Response:
+async def _respond(request: Request, error: Exception) -> Response:
     headers = error.headers if isinstance(error, HTTPException) else None
-    return problem_of(error).response(headers)
+    problem = problem_of(error)
+    if request.url.path.startswith(OPENAI_PATHS):
+        problem = for_openai(problem)
+    return problem.response(headers)
 
 
 def install(app: FastAPI) -> None:

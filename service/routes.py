@@ -7,38 +7,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.desk import Desk
+from service.desk import LOADING, Desk
 from service.door import JsonRoute
 from service.errors import NotReady
-from service.problems import Problem
+from service.problems import problems_of
 from service.schema import Health, QueryRequest, QueryResponse
-from service.stream import event_stream, one_response
-
-_REFUSALS = {
-    400: "The body is not JSON in UTF-8",
-    413: "The body is too large",
-    415: "The body is of another type",
-    422: "The question cannot be used",
-    429: "Too many questions wait",
-    503: "The service cannot answer now",
-}
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    schema = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
-    return {
-        status: {"description": _REFUSALS[status], "content": {"application/problem+json": schema}}
-        for status in statuses
-    }
-
+from service.stream import NamedEvents, event_stream, one_response, wants_events
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answer; or, streamed, the events hits, reranked, sentence, done and error",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
-    # The model here puts its schema into the document, where the others refer to it.
-    500: {"description": "The service failed", "model": Problem},
 }
 
 
@@ -49,7 +29,7 @@ def query_routes(desk: Desk) -> APIRouter:
     @router.post(
         "/query",
         response_model=QueryResponse,
-        responses=_ANSWERS | _problems(400, 413, 415, 422, 429, 503),
+        responses=_ANSWERS | problems_of(400, 413, 415, 422, 429, 500, 502, 503, 504),
         summary="Ask a question",
     )
     async def query(asked: QueryRequest, request: Request, response: Response) -> Response | QueryResponse:
@@ -60,8 +40,8 @@ def query_routes(desk: Desk) -> APIRouter:
         a problem object and ends the stream.
         """
         job = desk.ask(asked)
-        if asked.stream or "text/event-stream" in request.headers.get("accept", "").lower():
-            return event_stream(job)
+        if wants_events(request, stream=asked.stream):
+            return event_stream(job, NamedEvents())
         response.headers["Cache-Control"] = "no-store"
         # Nobody reads what is sent to a client that has left.
         return await one_response(job, request) or Response(status_code=204)
@@ -78,11 +58,11 @@ def health_routes(desk: Desk) -> APIRouter:
         """Answer at once, whatever else goes on."""
         return Health(status="alive", waiting=desk.waiting)
 
-    @router.get("/readyz", responses=_problems(503), summary="Whether questions can be asked")
+    @router.get("/readyz", responses=problems_of(503), summary="Whether questions can be asked")
     async def readyz() -> Health:
         """Answer 503 until the index and the model are loaded."""
         if not desk.ready:
-            raise NotReady("the index and the model are still being loaded; ask again in a moment")
+            raise NotReady(LOADING)
         return Health(status="ready", waiting=desk.waiting)
 
     return router

@@ -6,19 +6,29 @@ Knows which values are possible, and what they mean to the pipeline; not how any
 import difflib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from indexes import Method
-from ragnarok.assemble import PipelineSettings
+from indexes import MAX_K, Method
+from ragnarok.documents import STORE_BYTES, StoreOptions
 from ragnarok.errors import BadSetting
-from ragnarok.generators import LocalOptions
-from ragnarok.types import Mode
-from rerank.icr import IcrOptions
+from ragnarok.types import GeneratorName, Mode
+from rerank.errors import BadPolicy
 from rerank.profile import read_profile
 
+if TYPE_CHECKING:
+    from ragnarok.assemble import PipelineSettings
+    from ragnarok.generators import OpenAIOptions
+
 PREFIX = "RAGNAROK_"
+
+Role = Literal["all", "retrieval", "rerank", "generation", "gateway"]
+"""What a process does: everything, one of the three stages, or joining those that others do."""
+
+STAGES = ("retrieval", "rerank", "generation")
 
 
 class Settings(BaseSettings):
@@ -26,8 +36,38 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
+    serve: Role = Field(
+        default="all",
+        description="What this process does: all; one stage (retrieval, rerank, generation) for others to "
+        "ask; or gateway, which asks others for all three.",
+    )
+    retrieval_url: str | None = Field(
+        default=None,
+        description="Where the gateway, or a process that does all the rest, has passages retrieved: "
+        "http://HOST:PORT, several with commas; Pyserini's REST server will do.",
+    )
+    rerank_url: str | None = Field(
+        default=None, description="Where it has them re-ranked: http://HOST:PORT, several with commas."
+    )
+    generation_url: str | None = Field(
+        default=None, description="Where it has questions answered: http://HOST:PORT, several with commas."
+    )
+    upstream_key: SecretStr | None = Field(
+        default=None, description="API key that those services want, sent as Authorization: Bearer."
+    )
+    connect_seconds: float = Field(
+        default=2.0, gt=0, description="Seconds in which one of those services must take a connection."
+    )
+    read_seconds: float = Field(
+        default=60.0, gt=0, description="Seconds for which one of those services may say nothing."
+    )
     index: str = Field(
         default="demo", min_length=1, description="Name or path of the index that is searched."
+    )
+    indexes: str | None = Field(
+        default=None,
+        description="Names or paths of all indexes that may be searched by name, with commas; "
+        "RAGNAROK_INDEX alone when not set.",
     )
     method: Method | None = Field(
         default=None,
@@ -43,8 +83,8 @@ class Settings(BaseSettings):
     )
     mode: Mode | None = Field(
         default=None,
-        description="late: passages are read alone and kept; joint: one prompt holds all. "
-        "late where the model has a profile when not set.",
+        description="late: passages are read alone and kept; read: the question reads them all; "
+        "joint: one prompt holds all. late where the model has a profile when not set.",
     )
     profile: Path | None = Field(
         default=None, description="Head profile (JSON); the one that comes with the model when not set."
@@ -54,6 +94,29 @@ class Settings(BaseSettings):
         ge=0,
         description="Weight of the first stage's rank against attention, 0 is attention alone; "
         "as the profile says, 1 in joint mode, when not set.",
+    )
+    store: Path | None = Field(
+        default=None, description="Folder that keeps what late mode reads of passages; none when not set."
+    )
+    store_bytes: int = Field(
+        default=STORE_BYTES, ge=1, description="How large that folder may grow, in bytes."
+    )
+    store_redis: str | None = Field(
+        default=None,
+        repr=False,
+        description="Redis that keeps it for several machines, redis://HOST:PORT/DATABASE; "
+        "with a folder too, the folder is behind it.",
+    )
+    int8: bool = Field(
+        default=False, description="Whether late mode keeps passages' keys in one byte a number."
+    )
+    memory_bytes: int = Field(
+        default=1 << 30,
+        ge=1,
+        description="Bytes of passages' keys that late mode has in memory.",
+    )
+    host_memory_bytes: int = Field(
+        default=0, ge=0, description="Bytes of pinned memory beside a GPU that late mode has behind those."
     )
     depth: int = Field(
         default=20, ge=1, description="Passages that are retrieved and re-ranked for a question."
@@ -66,20 +129,116 @@ class Settings(BaseSettings):
         default=0.9, ge=0, description="BM25: how soon more of the same word counts no further."
     )
     b: float = Field(default=0.4, ge=0, le=1, description="BM25: how much longer passages are marked down.")
+    generator: GeneratorName | None = Field(
+        default=None,
+        description="local: the model writes; quote: the passages' own sentences; openai: a model behind an "
+        "endpoint; by the model's size when not set.",
+    )
+    openai_base_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="openai: the endpoint, what /chat/completions is added to, such as "
+        "http://localhost:8000/v1.",
+    )
+    openai_api_key: SecretStr | None = Field(
+        default=None, description="openai: the endpoint's key; none for one that asks for none."
+    )
+    openai_model: str | None = Field(default=None, description="openai: the model's name at the endpoint.")
+    openai_timeout: float = Field(
+        default=60.0, gt=0, description="openai: seconds after which an answer that is not complete fails."
+    )
+    policy: str = Field(
+        default="full",
+        description="Attention policy of a model that writes, what it keeps in view: full, streaming, "
+        "duo (needs a profile with gates) or razor (looks for its heads at the start).",
+    )
+    sparsity: float = Field(
+        default=0.5, ge=0, le=1, description="duo: share of the KV heads that do not keep everything."
+    )
     passages: int = Field(default=5, ge=1, description="The best passages that an answer is written from.")
     passage_tokens: int = Field(
         default=256, ge=1, description="Tokens of each passage that an answer is written from."
     )
     max_tokens: int = Field(default=256, ge=1, description="Tokens of the longest answer.")
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How each request's line in the log is written: text or json."
+    )
     max_body_bytes: int = Field(default=64 * 1024, ge=1, description="Bytes of the largest request body.")
+    threads: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Questions that are worked on at once; their re-ranking shares the model's passes.",
+    )
+    max_hits: int = Field(
+        default=1_000,
+        ge=1,
+        le=MAX_K,
+        description="The most hits that a search may ask for; of a batch, for each query.",
+    )
+    max_queries: int = Field(default=1_000, ge=1, description="The most queries of a batch of searches.")
+    max_documents: int = Field(
+        default=10_000, ge=1, description="The most documents that a request may have re-ranked."
+    )
+    max_documents_bytes: int = Field(
+        default=64 * 1024**2,
+        ge=1,
+        description="Bytes of the largest request body that brings documents (rerank, generate) or a batch.",
+    )
+    model_aliases: str | None = Field(
+        default=None,
+        description="Other names of the model that clients of /v1/rerank may ask for, with commas.",
+    )
     max_waiting: int = Field(
         default=32,
         ge=0,
-        description="Requests that may wait while one is answered; more are refused with 429.",
+        description="Requests that may wait while as many as may are worked on; more are refused with 429.",
     )
 
-    def for_pipeline(self) -> PipelineSettings:
+    @field_validator("retrieval_url", "rerank_url", "generation_url")
+    @classmethod
+    def _are_addresses(cls, value: str | None) -> str | None:
+        for url in split_list(value):
+            check_url(url)
+        return value
+
+    def urls(self, stage: str) -> list[str]:
+        """The addresses of the services that do a stage (one of `STAGES`), none where this process does."""
+        return split_list(getattr(self, f"{stage}_url"))
+
+    def stages_here(self) -> list[str]:
+        """The stages that this process does itself."""
+        if self.serve in STAGES:
+            return [self.serve]
+        return [stage for stage in STAGES if self.serve == "all" and not self.urls(stage)]
+
+    def served_indexes(self) -> dict[str, str]:
+        """What clients call each index that is served, and its name or path."""
+        return {Path(place).name: place for place in split_list(self.indexes) or [self.index]}
+
+    @property
+    def index_name(self) -> str:
+        """What clients call the index that questions are asked of."""
+        served = self.served_indexes()
+        return next((name for name, place in served.items() if self.index in {name, place}), self.index)
+
+    def for_openai(self) -> "OpenAIOptions | None":
+        """The endpoint that answers, if one does. Raises `BadSetting`."""
+        if self.generator != "openai":
+            return None
+        from ragnarok.generators import OpenAIOptions
+
+        key = self.openai_api_key or SecretStr("")
+        return OpenAIOptions(self.openai_base_url or "", self.openai_model or "", key, self.openai_timeout)
+
+    def for_pipeline(self) -> "PipelineSettings":
         """The part of the settings that the pipeline is made of."""
+        # Not at the top: these load torch, which a gateway does without.
+        from ragnarok.assemble import PipelineSettings
+        from ragnarok.generators import LocalOptions
+        from rerank.icr import IcrOptions
+        from rerank.late.reranker import LateOptions
+
         return PipelineSettings(
             index=self.index,
             method=self.method,
@@ -87,15 +246,78 @@ class Settings(BaseSettings):
             rerank=self.rerank,
             mode=self.mode,
             profile=None if self.profile is None else read_profile(self.profile),
+            late=LateOptions(int8=self.int8, memory=self.memory_bytes, host_memory=self.host_memory_bytes),
+            store=StoreOptions(self.store, self.store_bytes, self.store_redis),
             first_stage=self.first_stage,
             icr=IcrOptions(passage_tokens=self.rerank_tokens),
+            generator=self.generator,
+            policy=self.policy,
+            sparsity=self.sparsity,
             generate=LocalOptions(
                 passages=self.passages, passage_tokens=self.passage_tokens, max_tokens=self.max_tokens
             ),
+            openai=self.for_openai(),
             depth=self.depth,
             k1=self.k1,
             b=self.b,
         )
+
+
+def split_list(value: str | None) -> list[str]:
+    """The parts of a list with commas."""
+    return [part.strip() for part in (value or "").split(",") if part.strip()]
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no http(s)://HOST[:PORT][/PATH], with a ValueError that says so."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        fits = False
+    if not fits or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{url!r} is no address of a service: give http://HOST:PORT")
+
+
+def _check_roles(settings: Settings) -> None:
+    """Refuse services that would not be asked, and a gateway that lacks one. Raises `BadSetting`."""
+    given = [stage for stage in STAGES if settings.urls(stage)]
+    names = {stage: variable(f"{stage}_url") for stage in STAGES}
+    if settings.serve == "gateway" and (missing := [names[s] for s in STAGES if s not in given]):
+        raise BadSetting(
+            f"a gateway does nothing itself and needs {', '.join(missing)}; "
+            f"{variable('serve')}=all does here what has no address"
+        )
+    if settings.serve in STAGES and given:
+        raise BadSetting(
+            f"{variable('serve')}={settings.serve} asks nobody: leave {names[given[0]]} out, or set "
+            f"{variable('serve')} to gateway or all"
+        )
+    if settings.serve == "rerank" and not settings.rerank:
+        raise BadSetting(f"{variable('serve')}=rerank does nothing with {variable('rerank')}=false; drop one")
+    served = settings.served_indexes()
+    if len(served) < len(split_list(settings.indexes) or [settings.index]):
+        raise BadSetting(f"{variable('indexes')}={settings.indexes!r} names two indexes {_twice(settings)!r}")
+    if settings.index not in {*served, *served.values()}:
+        raise BadSetting(
+            f"{variable('indexes')}={settings.indexes!r} lacks {variable('index')}={settings.index!r}, which "
+            "questions are asked of; add it, or set the latter to one of them"
+        )
+
+
+def _check_policy(settings: Settings) -> None:
+    """Refuse a policy before a model is loaded for it. Raises `BadSetting`."""
+    from ragnarok.policies import check_policy
+
+    try:
+        check_policy(settings.policy, settings.sparsity)
+    except BadPolicy as error:
+        raise BadSetting(f"{variable('policy')}={settings.policy!r}: {error}") from None
+
+
+def _twice(settings: Settings) -> str:
+    names = [Path(place).name for place in split_list(settings.indexes)]
+    return next(name for name in names if names.count(name) > 1)
 
 
 def variable(field: str) -> str:
@@ -122,6 +344,10 @@ def load_settings() -> Settings:
     except ValidationError as error:
         wrong = [f"{variable(str(e['loc'][0]))}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise BadSetting("; ".join(wrong)) from None
+    settings.for_openai()
+    _check_roles(settings)
+    if "generation" in settings.stages_here():
+        _check_policy(settings)
     if settings.depth > settings.max_depth:
         raise BadSetting(
             f"{variable('depth')}={settings.depth} is over {variable('max_depth')}={settings.max_depth}; "

@@ -5,6 +5,7 @@ Knows the pipeline's events and the wire; nothing of routes. Whoever stops readi
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Protocol, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -22,20 +23,64 @@ PING_SECONDS = 15.0
 _PING = ": waiting\n\n"
 
 
-def event_stream(job: Job[Event]) -> StreamingResponse:
-    """The events `hits`, `reranked`, `sentence` and `done` as they come; `error` ends one that failed."""
+T = TypeVar("T")
+E_contra = TypeVar("E_contra", contravariant=True)
+
+
+class Wire(Protocol[E_contra]):
+    """How a stream says what happens: server-sent events, each with the blank line that ends it."""
+
+    def event(self, event: E_contra, /) -> str:
+        """What an event is on the wire."""
+
+    def error(self, error: Exception, /) -> str:
+        """What ends a stream that failed."""
+
+
+class NamedEvents:
+    """The events `hits`, `reranked`, `sentence` and `done`; `error` ends a stream that failed."""
+
+    def event(self, event: Event) -> str:
+        """An event by its name."""
+        return message(*_data(event))
+
+    def error(self, error: Exception) -> str:
+        """A problem by the name `error`."""
+        return message("error", problem_of(error))
+
+
+def wants_events(request: Request, *, stream: bool) -> bool:
+    """Whether a client wants server-sent events: the body's `stream` says so, or the Accept header."""
+    return stream or "text/event-stream" in request.headers.get("accept", "").lower()
+
+
+def event_stream(job: Job[T], wire: Wire[T]) -> StreamingResponse:
+    """The job's events as they come, on `wire`."""
     # Some proxies gather a response before they pass it on, unless told not to.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_messages(job), headers=headers, media_type="text/event-stream")
+    return StreamingResponse(_messages(job, wire), headers=headers, media_type="text/event-stream")
 
 
 async def one_response(job: Job[Event], request: Request) -> QueryResponse | None:
+    """The whole outcome as a response, or nothing for a client that has left."""
+    result = await one_result(job, request)
+    return None if result is None else QueryResponse.of(result)
+
+
+async def one_result(job: Job[Event], request: Request) -> Result | None:
     """The whole outcome, or nothing for a client that has left."""
+    last = await last_of(job, request)
+    assert last is None or isinstance(last, Result)
+    return last
+
+
+async def last_of(job: Job[T], request: Request) -> T | None:
+    """What the job yields last, or nothing for a client that has left."""
     watch = asyncio.create_task(_gone(request))
-    answer = asyncio.create_task(_result(job))
+    answer = asyncio.create_task(_last(job))
     try:
         await asyncio.wait({watch, answer}, return_when=asyncio.FIRST_COMPLETED)
-        return QueryResponse.of(await answer) if answer.done() else None
+        return await answer if answer.done() else None
     finally:
         job.leave()
         watch.cancel()
@@ -48,14 +93,14 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _result(job: Job[Event]) -> Result:
-    async for event in job:
-        if isinstance(event, Result):
-            return event
-    raise Stopping(STOPPING)
+async def _last(job: Job[T]) -> T:
+    found = [event async for event in job][-1:]
+    if not found:
+        raise Stopping(STOPPING)
+    return found[0]
 
 
-async def _messages(job: Job[Event]) -> AsyncIterator[str]:
+async def _messages(job: Job[T], wire: Wire[T]) -> AsyncIterator[str]:
     events = aiter(job)
     following = asyncio.ensure_future(anext(events))
     try:
@@ -66,9 +111,9 @@ async def _messages(job: Job[Event]) -> AsyncIterator[str]:
                 continue
             if error := following.exception():
                 if isinstance(error, Exception) and not isinstance(error, StopAsyncIteration):
-                    yield _message("error", problem_of(error))
+                    yield wire.error(error)
                 return
-            yield _message(*_data(following.result()))
+            yield wire.event(following.result())
             following = asyncio.ensure_future(anext(events))
     finally:
         job.leave()
@@ -88,6 +133,7 @@ def _data(event: Event) -> tuple[str, BaseModel]:
             return "sentence", CitedSentence(text=sentence.text, citations=list(sentence.citations))
 
 
-def _message(name: str, data: BaseModel) -> str:
+def message(name: str, data: BaseModel) -> str:
+    """A server-sent event."""
     # JSON holds no line break outside its own escapes, so one data line carries it.
     return f"event: {name}\ndata: {data.model_dump_json(exclude_none=True)}\n\n"

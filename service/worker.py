@@ -1,4 +1,4 @@
-"""One thread that works through jobs one at a time, for an event loop that must never wait for it.
+"""A thread, or a few, working through jobs in their order, for an event loop that must never wait for it.
 
 A job is an iterator: what it yields reaches the event loop as it comes. Jobs queue up to a limit. One that
 nobody waits for any more is not begun, or ended after what it yields next. Knows nothing of what jobs do.
@@ -68,25 +68,25 @@ class Job(Generic[T]):
 
 
 class Worker:
-    """The thread and its queue. All methods belong to the event loop."""
+    """The threads and their queue. All methods belong to the event loop."""
 
-    def __init__(self, max_waiting: int) -> None:
-        """Let `max_waiting` jobs wait while one is being done."""
-        self.max_waiting = max_waiting
+    def __init__(self, max_waiting: int, threads: int = 1) -> None:
+        """Do as many jobs at once as there are threads, and let `max_waiting` wait meanwhile."""
+        self.max_waiting, self.threads = max_waiting, threads
         self._jobs: set[Job[Any]] = set()
         self._closed = False
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pipeline")
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="pipeline")
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait behind the one that is being done."""
-        return max(len(self._jobs) - 1, 0)
+        """How many jobs wait behind those that are being done."""
+        return max(len(self._jobs) - self.threads, 0)
 
     def submit(self, make: Callable[[], Generator[T]]) -> Job[T]:
         """Queue a job up. Raises `Busy` when too many wait and `Stopping` after `close`."""
         if self._closed:
             raise Stopping(STOPPING)
-        if len(self._jobs) > self.max_waiting:
+        if len(self._jobs) >= self.threads + self.max_waiting:
             raise Busy(f"{self.waiting} questions wait already, and no more may; ask again in a moment")
         job = Job(make)
         self._jobs.add(job)
@@ -94,7 +94,7 @@ class Worker:
         return job
 
     async def close(self) -> None:
-        """Drop what waits, end what is being done after what it yields next, and wait for that."""
+        """Drop what waits, end each job being done after what it yields next, and wait for that."""
         self._closed = True
         for job in self._jobs:
             job.leave()

@@ -10,9 +10,12 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from ragnarok.pipeline import Pipeline
 from service.app import create_app
+from service.parts import Parts
 from service.settings import Settings
 from tests.service.fakes import a_pipeline
 
@@ -20,12 +23,18 @@ WAIT = 20.0
 """Seconds after which something that should have happened will not."""
 
 
+def app_of(pipeline: Pipeline | Parts | None, settings: Settings | None) -> FastAPI:
+    """An application of fakes, unless it is given parts or is a gateway, which has none."""
+    settings = settings or Settings()
+    return create_app(settings, pipeline or (a_pipeline() if settings.serve == "all" else None))
+
+
 @asynccontextmanager
 async def client_of(
-    pipeline: Pipeline | None = None, settings: Settings | None = None
+    pipeline: Pipeline | Parts | None = None, settings: Settings | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application that has been started, without a socket between them."""
-    app = create_app(settings or Settings(), pipeline or a_pipeline())
+    app = app_of(pipeline, settings)
     async with app.router.lifespan_context(app):
         # Errors are answered, as they are by a server, and not raised in the client.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -34,10 +43,16 @@ async def client_of(
 
 
 @contextmanager
-def server_of(pipeline: Pipeline, settings: Settings | None = None) -> Iterator[str]:
+def server_of(pipeline: Pipeline | Parts | None, settings: Settings | None = None) -> Iterator[str]:
     """The address of a real server, run by a thread."""
-    config = uvicorn.Config(create_app(settings or Settings(), pipeline), log_level="error", ws="none")
-    server = uvicorn.Server(config)
+    with served(app_of(pipeline, settings)) as address:
+        yield address
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """The address of a real server of any application, run by a thread."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as door:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[door])))
         thread.start()

@@ -1,12 +1,24 @@
 """A start that fails says why in one line, and ends."""
 
+from pathlib import Path
+
 import pytest
 import uvicorn
 
+from indexes import build_index
 from ragnarok.errors import BadSetting
+from ragnarok.pipeline import Result
+from rerank.model import Model
+from rerank.profile import write_profile
+from rerank.store.disk import MIN_BYTES
 from service import desk
 from service.app import create_app
+from service.desk import Desk
+from service.parts import Parts
+from service.schema import QueryRequest
 from service.settings import Settings
+from tests.rerank.test_late import profile_of
+from tests.service.fakes import a_pipeline
 
 
 def start(settings: Settings, caplog: pytest.LogCaptureFixture) -> str:
@@ -31,10 +43,57 @@ def test_a_fault_of_ours_keeps_its_trace(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by hand")
 
-    monkeypatch.setattr(desk, "build_pipeline", broken)
+    monkeypatch.setattr(desk, "build_parts", broken)
     logged = start(Settings(), caplog)
     assert "Traceback" in logged
     assert "by hand" in logged
+
+
+def test_a_policy_without_gates(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved: Path
+) -> None:
+    index_of(tmp_path, monkeypatch)
+    logged = start(Settings(model=str(saved), generator="local", policy="duo"), caplog)
+    assert "The head profile cannot be used: the policy duo needs a head profile with gates" in logged
+    assert "Traceback" not in logged
+
+
+def index_of(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index `demo` in a home of its own."""
+    monkeypatch.setenv("RAGNAROK_HOME", str(home))
+    (home / "corpus.jsonl").write_text('{"_id": "a", "text": "The tower is in Paris, by the river."}\n')
+    build_index(home / "corpus.jsonl", "demo", parts=["bm25"]).close()
+
+
+@pytest.mark.anyio
+async def test_what_was_built_is_closed_and_what_was_given_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small: Model, saved: Path
+) -> None:
+    index_of(tmp_path, monkeypatch)
+    write_profile(profile_of(small), tmp_path / "heads.json")
+    closed: list[Parts] = []
+    real = Parts.close
+
+    def close(parts: Parts) -> None:
+        closed.append(parts)
+        real(parts)
+
+    monkeypatch.setattr(Parts, "close", close)
+    settings = Settings(
+        model=str(saved), profile=tmp_path / "heads.json", store=tmp_path / "states", store_bytes=MIN_BYTES
+    )
+    counter = Desk(settings)
+    await counter.open()
+    *_, last = [event async for event in counter.ask(QueryRequest(query="where is the tower?"))]
+    assert isinstance(last, Result)
+    assert (last.hits[0].docid, closed) == ("a", [])
+    await counter.close()
+    assert len(closed) == 1
+    assert (tmp_path / "states").is_dir()
+    counter = Desk(Settings(), a_pipeline())
+    await counter.open()
+    await counter.close()
+    assert len(closed) == 1
 
 
 def test_settings_that_cannot_be_are_raised_to_who_starts_the_server(monkeypatch: pytest.MonkeyPatch) -> None:

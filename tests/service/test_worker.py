@@ -1,4 +1,4 @@
-"""The one thread and its queue."""
+"""The threads and their queue."""
 
 import asyncio
 import threading
@@ -69,6 +69,18 @@ async def test_more_than_may_wait_are_refused(room: int) -> None:
     for job in jobs:
         await gather(job)
     assert await gather(worker.submit(work.job("later"))) == ["later 1", "later 2"]
+    await worker.close()
+
+
+async def test_as_many_jobs_are_done_at_once_as_there_are_threads() -> None:
+    worker, work = Worker(1, threads=2), Work()
+    jobs = [worker.submit(work.job(name)) for name in "abc"]
+    assert [await first(job) for job in jobs[:2]] == ["a 1", "b 1"]
+    assert (sorted(work.log), worker.waiting) == (["a begins", "b begins"], 1)
+    with pytest.raises(Busy, match="1 questions wait"):
+        worker.submit(work.job("late"))
+    work.go.set()
+    assert await gather(jobs[2]) == ["c 1", "c 2"]
     await worker.close()
 
 

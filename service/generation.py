@@ -1,0 +1,84 @@
+"""Answers from passages that the client brings, whole or sentence by sentence."""
+
+from collections.abc import Generator
+
+from fastapi import APIRouter, Request, Response
+
+from ragnarok.query import clean_query
+from ragnarok.types import Answer, Sentence
+from service.desk import Desk
+from service.door import JsonRoute
+from service.errors import OverLimit
+from service.parts import Parts
+from service.problems import problem_of, problems_of
+from service.schema import CitedSentence
+from service.schema_generation import GenerateRequest, GenerateResponse
+from service.stream import event_stream, last_of, message, wants_events
+
+
+class AnswerEvents:
+    """The events `sentence` and `done`; `error` ends a stream that failed."""
+
+    def __init__(self, qid: str | None) -> None:
+        """Tell the answer to the question of this identifier."""
+        self.qid = qid
+
+    def event(self, event: Sentence | Answer) -> str:
+        """A sentence, or the whole answer."""
+        if isinstance(event, Answer):
+            return message("done", GenerateResponse.of(event, self.qid))
+        return message("sentence", CitedSentence(text=event.text, citations=list(event.citations)))
+
+    def error(self, error: Exception) -> str:
+        """A problem."""
+        return message("error", problem_of(error))
+
+
+def generation_routes(desk: Desk) -> APIRouter:
+    """Answers by `desk` from passages that are sent with the question."""
+    router = APIRouter(
+        prefix="/v1",
+        route_class=JsonRoute,
+        responses={
+            200: {
+                "description": "The answer; or, streamed, the events sentence, done and error",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            **problems_of(400, 413, 415, 422, 429, 500, 503),
+        },
+    )
+    most = desk.settings.max_documents
+
+    @router.post(
+        "/generate",
+        response_model=GenerateResponse,
+        response_model_exclude_none=True,
+        summary="Answer a question from passages",
+    )
+    async def generate(
+        asked: GenerateRequest, request: Request, response: Response
+    ) -> GenerateResponse | Response:
+        """Answer from the candidates, best first, as many of them as the service reads.
+
+        With `stream` or an Accept of text/event-stream, every `sentence` is sent as soon as it is certain.
+        """
+        query, hits = clean_query(asked.text), asked.hits()
+        if len(hits) > most:
+            raise OverLimit(f"{len(hits):,} candidates are over this service's limit of {most:,}; send less")
+
+        def work(parts: Parts) -> Generator[Sentence | Answer]:
+            assert parts.generator is not None
+            yield from parts.generator.stream(query, hits)
+
+        job = desk.submit(work)
+        if wants_events(request, stream=asked.stream):
+            return event_stream(job, AnswerEvents(asked.qid))
+        response.headers["Cache-Control"] = "no-store"
+        answer = await last_of(job, request)
+        # Nobody reads what is sent to a client that has left.
+        if answer is None:
+            return Response(status_code=204)
+        assert isinstance(answer, Answer)
+        return GenerateResponse.of(answer, asked.qid)
+
+    return router

@@ -1,0 +1,74 @@
+"""What the service counts, in Prometheus' form: one registry an application, read at `/metrics`.
+
+Knows what is counted and what it is called; nothing of how requests are served.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds of the latency histograms."""
+
+Levels = Callable[[], Mapping[str, float]]
+
+
+class Metrics:
+    """The counters of one application."""
+
+    def __init__(self, levels: Levels) -> None:
+        """`levels` gives what is read off at the moment of asking, such as how many requests wait."""
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "ragnarok_requests",
+            "Requests answered, by route and status.",
+            ("method", "route", "status"),
+            registry=self._registry,
+        )
+        self.seconds = Histogram(
+            "ragnarok_request_seconds",
+            "From a request's arrival to the end of its answer, by route.",
+            ("route",),
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self.stages = Histogram(
+            "ragnarok_stage_seconds",
+            "How long each stage of a question took: retrieve, rerank, answer.",
+            ("stage",),
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge(
+            "ragnarok_requests_in_flight", "Requests being answered.", registry=self._registry
+        )
+        self._registry.register(_Levels(levels))
+
+    def text(self) -> bytes:
+        """Everything counted, in Prometheus' text form."""
+        return generate_latest(self._registry)
+
+
+class _Levels(Collector):
+    """Numbers that are asked for when they are wanted."""
+
+    def __init__(self, levels: Levels) -> None:
+        self._levels = levels
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One gauge for each number."""
+        for name, value in self._levels().items():
+            yield GaugeMetricFamily(f"ragnarok_{name}", LEVELS[name], value=value)
+
+
+LEVELS = {
+    "ready": "1 once the indexes and models are open and warm.",
+    "waiting": "Requests that wait behind those being worked on.",
+    "batch_requests": "Requests that late attention has taken in so far.",
+    "batches": "Passes that these took: requests that came together share one.",
+    "batch_largest": "Requests of the largest pass.",
+    "batch_waiting": "Requests that wait for the next pass.",
+}
+"""What `levels` may give, and what each is."""

@@ -1,0 +1,106 @@
+"""What a team needs to run the service: an id for every request, counters, and one log line for each.
+
+The log names route, status, time and client, and never what was asked. Knows HTTP and the desk; nothing of
+what routes do.
+"""
+
+import json
+import logging
+import time
+
+from fastapi import FastAPI, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ragnarok.rerankers import LateAttentionReranker
+from service.context import REQUEST_ID, begin
+from service.desk import Desk
+from service.metrics import Metrics
+from service.settings import Settings
+
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that are asked for all the time: counted, and not logged."""
+
+LOGGER = "uvicorn.error.requests"
+
+_log = logging.getLogger(LOGGER)
+
+
+class Observed:
+    """Gives every request an id, counts it, and logs it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, log_format: str) -> None:
+        """Stand before `app`; `log_format` is text or json."""
+        self.app, self.metrics, self.as_json = app, metrics, log_format == "json"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        asked = begin(Headers(scope=scope).get(REQUEST_ID, ""))
+        start, status = time.perf_counter(), 500
+
+        async def named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = asked.id
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, named)
+        finally:
+            self.metrics.in_flight.dec()
+            spent = time.perf_counter() - start
+            # A path that is no route is the client's invention: counters must not grow with those.
+            route = getattr(scope.get("route"), "path", "none")
+            method = scope["method"] if route != "none" else "any"
+            self.metrics.requests.labels(method, route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(spent)
+            if scope["path"] not in QUIET:
+                self._say(asked.id, scope, route, status, spent)
+
+    def _say(self, identity: str, scope: Scope, route: str, status: int, spent: float) -> None:
+        client = (scope.get("client") or ("unknown",))[0]
+        record = {
+            "request": identity,
+            "client": client,
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "seconds": round(spent, 4),
+        }
+        if self.as_json:
+            _log.info("%s", json.dumps(record))
+        else:
+            _log.info("%s", " ".join(f"{name}={value}" for name, value in record.items()))
+
+
+def install(app: FastAPI, settings: Settings, desk: Desk) -> None:
+    """Observe every request of `app`, and serve `/metrics`."""
+
+    def levels() -> dict[str, float]:
+        found = {"ready": float(desk.ready), "waiting": float(desk.waiting)}
+        reranker = desk.parts.reranker if desk.ready else None
+        if isinstance(reranker, LateAttentionReranker):
+            stats = reranker.batcher.stats()
+            found |= {
+                "batch_requests": stats.requests,
+                "batches": stats.batches,
+                "batch_largest": stats.largest,
+                "batch_waiting": stats.waiting,
+            }
+        return found
+
+    # Its lines hold whole addresses, and with them questions; one line a request is enough.
+    logging.getLogger("uvicorn.access").disabled = True
+    metrics = Metrics(levels)
+    desk.timed = lambda stage, seconds: metrics.stages.labels(stage).observe(seconds)
+    app.add_middleware(Observed, metrics=metrics, log_format=settings.log_format)
+
+    @app.get("/metrics", summary="What was counted, for Prometheus", response_class=Response)
+    async def read() -> Response:
+        """Counters, latencies and queues, in Prometheus' text form."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
