@@ -8,6 +8,7 @@
     ├── NoSuchModel   a client names a model that is not the one here
     ├── UpstreamFailed    a service that does a stage cannot be reached, or gives no answer that can be used
     ├── UpstreamTimeout   such a service says nothing for too long
+    ├── Unauthorized      a request brings no API key, or one that is not known
     └── Stopping      the service is being shut down
 
 `service.problems` says what each means to a client.
@@ -28,6 +29,10 @@ class NotReady(ServiceError):
 
 class Stopping(ServiceError):
     """The service is being shut down."""
+
+
+class Unauthorized(ServiceError):
+    """A request brings no API key, or one that is not known."""
 
 
 class OverLimit(ServiceError):

@@ -13,8 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragnarok.rerankers import LateAttentionReranker
-from service.context import REQUEST_ID, begin
+from service.context import REQUEST_ID, Asked, begin
 from service.desk import Desk
+from service.keys import KeyCheck, read_keys
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -60,13 +61,12 @@ class Observed:
             self.metrics.requests.labels(method, route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(spent)
             if scope["path"] not in QUIET:
-                self._say(asked.id, scope, route, status, spent)
+                self._say(asked, scope, route, status, spent)
 
-    def _say(self, identity: str, scope: Scope, route: str, status: int, spent: float) -> None:
-        client = (scope.get("client") or ("unknown",))[0]
+    def _say(self, asked: Asked, scope: Scope, route: str, status: int, spent: float) -> None:
         record = {
-            "request": identity,
-            "client": client,
+            "request": asked.id,
+            "client": asked.client or (scope.get("client") or ("unknown",))[0],
             "method": scope["method"],
             "route": route,
             "status": status,
@@ -79,7 +79,10 @@ class Observed:
 
 
 def install(app: FastAPI, settings: Settings, desk: Desk) -> None:
-    """Observe every request of `app`, and serve `/metrics`."""
+    """Observe every request of `app`, ask for keys if there are any, and serve `/metrics`.
+
+    Raises `BadSetting`.
+    """
 
     def levels() -> dict[str, float]:
         found = {"ready": float(desk.ready), "waiting": float(desk.waiting)}
@@ -98,6 +101,8 @@ def install(app: FastAPI, settings: Settings, desk: Desk) -> None:
     logging.getLogger("uvicorn.access").disabled = True
     metrics = Metrics(levels)
     desk.timed = lambda stage, seconds: metrics.stages.labels(stage).observe(seconds)
+    if settings.api_keys is not None:
+        app.add_middleware(KeyCheck, keys=read_keys(settings.api_keys))
     app.add_middleware(Observed, metrics=metrics, log_format=settings.log_format)
 
     @app.get("/metrics", summary="What was counted, for Prometheus", response_class=Response)

@@ -26,6 +26,7 @@ from service.errors import (
     OverLimit,
     ServiceError,
     Stopping,
+    Unauthorized,
     UpstreamFailed,
     UpstreamTimeout,
 )
@@ -41,6 +42,7 @@ _log = logging.getLogger("uvicorn.error")
 _OURS: dict[type[Exception], tuple[int, str]] = {
     Busy: (429, "Too many questions wait"),
     NotReady: (503, "Not ready yet"),
+    Unauthorized: (401, "An API key is needed"),
     BadMode: (422, "No such way to re-rank here"),
     OverLimit: (422, "More than may be asked for"),
     NoSuchModel: (404, "No such model"),

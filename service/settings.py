@@ -160,6 +160,10 @@ class Settings(BaseSettings):
         default=256, ge=1, description="Tokens of each passage that an answer is written from."
     )
     max_tokens: int = Field(default=256, ge=1, description="Tokens of the longest answer.")
+    api_keys: Path | None = Field(
+        default=None,
+        description="File of API keys' lines (ragnarok keys NAME); nobody needs a key when not set.",
+    )
     log_format: Literal["text", "json"] = Field(
         default="text", description="How each request's line in the log is written: text or json."
     )

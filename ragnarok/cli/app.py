@@ -17,6 +17,7 @@ from ragnarok.cli import (
     explain,
     heads,
     index,
+    keys,
     rerank,
     run,
     search,
@@ -47,6 +48,7 @@ app.command(name="eval")(evaluate.evaluate)
 app.add_typer(heads.app, name="heads")
 app.add_typer(bench.app, name="bench")
 app.command(name="serve")(serve.serve)
+app.command(name="keys")(keys.keys)
 app.command(name="doctor")(doctor.doctor)
 
 INTERRUPTED = 130

@@ -66,6 +66,7 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
         "passages": "3",
         "passage_tokens": "99",
         "max_tokens": "64",
+        "api_keys": "keys.txt",
         "log_format": "json",
         "max_body_bytes": "1000",
         "max_waiting": "0",
@@ -80,7 +81,7 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.connect_seconds, settings.read_seconds, settings.max_hits) == (1.5, 30, 500)
     pipeline = settings.for_pipeline()
     assert (settings.max_depth, settings.max_body_bytes, settings.max_waiting) == (9, 1000, 0)
-    assert settings.log_format == "json"
+    assert (settings.log_format, settings.api_keys) == ("json", Path("keys.txt"))
     assert (pipeline.index, pipeline.method, pipeline.model, pipeline.rerank) == (
         "wiki",
         "hybrid",
