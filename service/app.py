@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ragnarok.errors import FAULT, outcome_of
 from ragnarok.pipeline import Pipeline
 from service import problems, site
+from service.cache import Cache
 from service.chat import chat_routes
 from service.desk import Desk
 from service.door import BodyLimit
@@ -21,6 +22,7 @@ from service.operations import install
 from service.parts import Parts
 from service.routes import health_routes, query_routes
 from service.settings import Settings, load_settings
+from service.shared import SharedRedis
 
 
 class ClearStart:
@@ -53,6 +55,9 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | Parts | No
     """
     settings = settings or load_settings()
     desk = Desk(settings, pipeline)
+    url = settings.redis_url
+    shared = None if url is None else SharedRedis(url.get_secret_value())
+    cache = Cache(shared, seconds=settings.cache_seconds, scope=lambda: desk.identity)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -61,6 +66,7 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | Parts | No
             yield
         finally:
             await desk.close()
+            await cache.close()
 
     app = FastAPI(
         title="Ragnarok",
@@ -76,12 +82,12 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | Parts | No
     app.add_middleware(ClearStart, desk=desk)
     _include_stages(app, desk)
     if settings.serve in {"all", "gateway"}:
-        app.include_router(query_routes(desk))
+        app.include_router(query_routes(desk, cache))
         app.include_router(chat_routes(desk))
         site.install(app)
     app.include_router(health_routes(desk))
     problems.install(app)
-    install(app, settings, desk)
+    install(app, settings, desk, cache)
     return app
 
 

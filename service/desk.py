@@ -52,6 +52,13 @@ class Desk:
         return self._parts
 
     @property
+    def identity(self) -> object:
+        """What answers depend on beside the question, in JSON; None where that is not known."""
+        if self._parts is None or self._parts.identity is None:
+            return None
+        return [self.settings.model_dump(mode="json"), self._parts.identity]
+
+    @property
     def waiting(self) -> int:
         """How many requests wait behind those being worked on."""
         return self._worker.waiting

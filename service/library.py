@@ -5,6 +5,7 @@ Names come from the settings alone: nothing is opened because a request names it
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 
 from indexes import Hit, Index, IndexNotFound, Method, Passage, open_index
 from service.settings import Settings
@@ -24,6 +25,11 @@ class Library:
     def first(self) -> str:
         """The name of the index that questions are asked of."""
         return self.settings.index_name
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What searches depend on beside the settings: each index's manifest, which changes with its text."""
+        return {name: asdict(index.manifest) for name, index in self.indexes.items()}
 
     def search(
         self,

@@ -14,6 +14,7 @@ from ragnarok.seams import Generator, Reranker
 from ragnarok.types import Hit, Mode, Passage
 from rerank.icr import InContextReranker
 from rerank.model import Model, load_model
+from rerank.profile import shipped_profile
 from service.library import WARM_UP
 from service.settings import Settings
 
@@ -36,6 +37,12 @@ class Local:
         """The model that the stages share. Raises `ModelNotFound` and `ModelUnfit`."""
         self._say(f"loading model {self.settings.model}")
         return load_model(self.settings.model)
+
+    @property
+    def identity(self) -> list[str]:
+        """What the stages' results depend on beside the settings: the model's weights and the profile."""
+        profile = self._pipeline.profile or shipped_profile(self.model)
+        return [self.model.digest, "" if profile is None else profile.digest]
 
     def reranker(self) -> Reranker:
         """The re-ranker, not used yet. Raises as `build_reranker` does."""

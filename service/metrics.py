@@ -41,6 +41,12 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
+        self.cache = Counter(
+            "ragnarok_cache",
+            "Requests by what their cache had: hit, miss, or off.",
+            ("kind", "outcome"),
+            registry=self._registry,
+        )
         self.in_flight = Gauge(
             "ragnarok_requests_in_flight", "Requests being answered.", registry=self._registry
         )

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ragnarok.rerankers import LateAttentionReranker
+from service.cache import Cache
 from service.context import REQUEST_ID, Asked, begin
 from service.desk import Desk
 from service.keys import KeyCheck, read_keys
@@ -78,28 +78,38 @@ class Observed:
             _log.info("%s", " ".join(f"{name}={value}" for name, value in record.items()))
 
 
-def install(app: FastAPI, settings: Settings, desk: Desk) -> None:
+def _batching(desk: Desk) -> dict[str, float]:
+    """How requests share the re-ranker's passes, if late mode re-ranks here."""
+    if not desk.ready or "rerank" not in desk.settings.stages_here():
+        return {}
+    # Not at the top: it loads torch, which a gateway does without.
+    from ragnarok.rerankers import LateAttentionReranker
+
+    reranker = desk.parts.reranker
+    if not isinstance(reranker, LateAttentionReranker):
+        return {}
+    stats = reranker.batcher.stats()
+    return {
+        "batch_requests": stats.requests,
+        "batches": stats.batches,
+        "batch_largest": stats.largest,
+        "batch_waiting": stats.waiting,
+    }
+
+
+def install(app: FastAPI, settings: Settings, desk: Desk, cache: Cache) -> None:
     """Observe every request of `app`, ask for keys if there are any, and serve `/metrics`.
 
     Raises `BadSetting`.
     """
 
     def levels() -> dict[str, float]:
-        found = {"ready": float(desk.ready), "waiting": float(desk.waiting)}
-        reranker = desk.parts.reranker if desk.ready else None
-        if isinstance(reranker, LateAttentionReranker):
-            stats = reranker.batcher.stats()
-            found |= {
-                "batch_requests": stats.requests,
-                "batches": stats.batches,
-                "batch_largest": stats.largest,
-                "batch_waiting": stats.waiting,
-            }
-        return found
+        return {"ready": float(desk.ready), "waiting": float(desk.waiting), **_batching(desk)}
 
     # Its lines hold whole addresses, and with them questions; one line a request is enough.
     logging.getLogger("uvicorn.access").disabled = True
     metrics = Metrics(levels)
+    cache.told = lambda kind, outcome: metrics.cache.labels(kind, outcome).inc()
     desk.timed = lambda stage, seconds: metrics.stages.labels(stage).observe(seconds)
     if settings.api_keys is not None:
         app.add_middleware(KeyCheck, keys=read_keys(settings.api_keys))

@@ -27,7 +27,9 @@ class Parts:
     """What is open; None is what this process has no use for.
 
     `library` holds the indexes that are searched here, `modes` the ways in which is re-ranked here, the
-    usual one first. `depth` is how many hits a question is answered from.
+    usual one first. `depth` is how many hits a question is answered from. `identity` is, in JSON, what
+    answers depend on beside question and settings: the indexes' manifests and the model's weights; None
+    where that is not known, as of stages that others do.
     """
 
     retriever: Retriever | None = None
@@ -36,6 +38,7 @@ class Parts:
     library: Library | None = None
     modes: dict[Mode, LateAttentionReranker | AttentionReranker] = field(default_factory=dict)
     depth: int = 20
+    identity: object = None
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -111,3 +114,5 @@ def _open(parts: Parts, settings: Settings, here: list[str], say: Callable[[str]
     if "generation" in here:
         parts.generator = local.generator()
         warm_up(None, parts.generator)
+    if parts.library is not None and not any(map(settings.urls, ("retrieval", "rerank", "generation"))):
+        parts.identity = [parts.library.identity, local.identity]

@@ -7,12 +7,16 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from ragnarok.pipeline import Result
+from ragnarok.query import clean_query
+from service.cache import Cache
+from service.context import current
 from service.desk import LOADING, Desk
 from service.door import JsonRoute
 from service.errors import NotReady
 from service.problems import problems_of
 from service.schema import Health, QueryRequest, QueryResponse
-from service.stream import NamedEvents, event_stream, one_response, wants_events
+from service.stream import NamedEvents, end_of, event_stream, unless_left, wants_events
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -22,8 +26,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def query_routes(desk: Desk) -> APIRouter:
-    """Questions to `desk`."""
+def query_routes(desk: Desk, cache: Cache) -> APIRouter:
+    """Questions to `desk`, unless `cache` has their answer."""
     router = APIRouter(prefix="/v1", route_class=JsonRoute)
 
     @router.post(
@@ -39,12 +43,20 @@ def query_routes(desk: Desk) -> APIRouter:
         `reranked`, every `sentence`, and `done` with what the plain response would have been. `error` carries
         a problem object and ends the stream.
         """
-        job = desk.ask(asked)
         if wants_events(request, stream=asked.stream):
-            return event_stream(job, NamedEvents())
+            return event_stream(desk.ask(asked), NamedEvents())
+
+        async def make() -> QueryResponse:
+            result = await end_of(desk.ask(asked))
+            assert isinstance(result, Result)
+            return QueryResponse.of(result)
+
+        wanted = [clean_query(asked.query), asked.depth]
+        answer = await unless_left(request, cache.get_or_make("answer", wanted, QueryResponse, make))
         response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Cache"] = current().cache
         # Nobody reads what is sent to a client that has left.
-        return await one_response(job, request) or Response(status_code=204)
+        return answer or Response(status_code=204)
 
     return router
 

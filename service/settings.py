@@ -160,6 +160,10 @@ class Settings(BaseSettings):
         default=256, ge=1, description="Tokens of each passage that an answer is written from."
     )
     max_tokens: int = Field(default=256, ge=1, description="Tokens of the longest answer.")
+    redis_url: SecretStr | None = Field(
+        default=None, description="Redis that keeps answers (redis://HOST:PORT/DATABASE); none when not set."
+    )
+    cache_seconds: int = Field(default=3600, ge=1, description="How long an answer is kept in Redis.")
     api_keys: Path | None = Field(
         default=None,
         description="File of API keys' lines (ragnarok keys NAME); nobody needs a key when not set.",

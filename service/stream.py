@@ -4,8 +4,8 @@ Knows the pipeline's events and the wire; nothing of routes. Whoever stops readi
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Protocol, TypeVar
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -76,15 +76,27 @@ async def one_result(job: Job[Event], request: Request) -> Result | None:
 
 async def last_of(job: Job[T], request: Request) -> T | None:
     """What the job yields last, or nothing for a client that has left."""
+    return await unless_left(request, end_of(job))
+
+
+async def unless_left(request: Request, answer: Coroutine[Any, Any, T]) -> T | None:
+    """What `answer` comes to, or nothing for a client that has left; it is cancelled then."""
     watch = asyncio.create_task(_gone(request))
-    answer = asyncio.create_task(_last(job))
+    task = asyncio.create_task(answer)
     try:
-        await asyncio.wait({watch, answer}, return_when=asyncio.FIRST_COMPLETED)
-        return await answer if answer.done() else None
+        await asyncio.wait({watch, task}, return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        watch.cancel()
+        task.cancel()
+
+
+async def end_of(job: Job[T]) -> T:
+    """What the job yields last; the job is left where this is cancelled. Raises what it raises."""
+    try:
+        return await _last(job)
     finally:
         job.leave()
-        watch.cancel()
-        answer.cancel()
 
 
 async def _gone(request: Request) -> None:

@@ -4,7 +4,6 @@ Documents' keys come from the device, the host beside it, a slower store, or the
 scores of one call and of many calls are the same: nothing depends on what else is scored.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -90,7 +89,7 @@ class LateReranker:
         }
         self.memory, self.host = self._arenas["memory"], self._arenas.get("host memory")
         self.scope = scope_key(
-            _weights_digest(model), profile.digest, f"{PROMPT} {prompt} {NULL_QUERY}", str(dtype), longest
+            model.digest, profile.digest, f"{PROMPT} {prompt} {NULL_QUERY}", str(dtype), longest
         )
 
     def read(self, query: str, texts: Sequence[str]) -> LateScores:
@@ -239,14 +238,3 @@ class LateReranker:
                 states = self.memory.states([placed[name] for name in own])
                 self.options.store.put(dict(zip(own, states, strict=True)))
         return placed
-
-
-def _weights_digest(model: Model) -> str:
-    """What tells two models of one shape apart: a sample of every weight, and the vocabulary's size."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{model.type} {model.shape} {model.dtype} {len(model.tokenizer)}".encode())
-    for name, weight in sorted(model.network.named_parameters()):
-        flat = weight.detach().flatten()
-        step = max(1, len(flat) // 64)
-        digest.update(name.encode() + flat[::step][:64].float().cpu().numpy().tobytes())
-    return digest.hexdigest()

@@ -61,7 +61,8 @@ async def test_requests_are_counted_by_route_and_status() -> None:
 
 def test_metrics_are_documented() -> None:
     document = Path("docs/service.md").read_text(encoding="utf-8")
-    for name in (*LEVELS, "requests_total", "request_seconds", "stage_seconds", "requests_in_flight"):
+    counted = ("requests_total", "cache_total", "request_seconds", "stage_seconds", "requests_in_flight")
+    for name in (*LEVELS, *counted):
         assert f"`ragnarok_{name}`" in document
 
 

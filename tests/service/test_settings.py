@@ -66,6 +66,8 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
         "passages": "3",
         "passage_tokens": "99",
         "max_tokens": "64",
+        "redis_url": "redis://:secret@cache:6379/1",
+        "cache_seconds": "60",
         "api_keys": "keys.txt",
         "log_format": "json",
         "max_body_bytes": "1000",
@@ -81,6 +83,10 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.connect_seconds, settings.read_seconds, settings.max_hits) == (1.5, 30, 500)
     pipeline = settings.for_pipeline()
     assert (settings.max_depth, settings.max_body_bytes, settings.max_waiting) == (9, 1000, 0)
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value().endswith("@cache:6379/1")
+    assert "secret" not in repr(settings)
+    assert settings.cache_seconds == 60
     assert (settings.log_format, settings.api_keys) == ("json", Path("keys.txt"))
     assert (pipeline.index, pipeline.method, pipeline.model, pipeline.rerank) == (
         "wiki",
