@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -113,6 +114,12 @@ def test_errors_are_documented() -> None:
     page = (ROOT / "docs" / "errors.md").read_text()
     for error, outcome in OUTCOMES.items():
         assert f"| `{error.__name__}` | {outcome.exit_code} | {outcome.status} | {outcome.title} |" in page
+
+
+def test_the_openapi_document_is_as_served() -> None:
+    document = runpy.run_path(str(ROOT / "docs" / "openapi.py"))["document"]()
+    kept = (ROOT / "docs" / "openapi.json").read_text(encoding="utf-8")
+    assert kept == document, "python docs/openapi.py writes it anew"
 
 
 def test_links_lead_somewhere() -> None:
