@@ -67,9 +67,9 @@ class Slot(Generic[T]):
         """Keep a result, unless it is larger than may be kept."""
         shared, seconds = self._cache.shared, self._cache.seconds
         record = {"version": VERSION, "key": self.key, "value": result.model_dump(mode="json")}
-        text = json.dumps(record, ensure_ascii=False)
-        if shared is not None and len(text) <= self._cache.max_bytes:
-            await shared.ask(lambda redis: redis.set(self.key, text.encode(), ex=seconds))
+        value = json.dumps(record, ensure_ascii=False).encode()
+        if shared is not None and len(value) <= self._cache.max_bytes:
+            await shared.ask(lambda redis: redis.set(self.key, value, ex=seconds))
 
 
 class Cache:

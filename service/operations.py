@@ -17,6 +17,7 @@ from service.context import REQUEST_ID, Asked, begin
 from service.desk import Desk
 from service.keys import KeyCheck, read_keys
 from service.metrics import Metrics
+from service.problems import problem_of
 from service.settings import Settings
 
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -40,18 +41,23 @@ class Observed:
             await self.app(scope, receive, send)
             return
         asked = begin(Headers(scope=scope).get(REQUEST_ID, ""))
-        start, status = time.perf_counter(), 500
+        start, status, begun = time.perf_counter(), 500, False
 
         async def named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 MutableHeaders(scope=message)[REQUEST_ID] = asked.id
             await send(message)
 
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, named)
+        except Exception as error:
+            # Answered here, for the id's sake: what stands outside of this knows none.
+            if begun:
+                raise
+            await problem_of(error).response()(scope, receive, named)
         finally:
             self.metrics.in_flight.dec()
             spent = time.perf_counter() - start

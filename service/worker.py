@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
 from threading import Event
 from typing import Any, Final, Generic, TypeVar
 
@@ -43,7 +44,8 @@ class Job(Generic[T]):
             self._events.put_nowait(_END)
             ended(self)
 
-        self._future = pool.submit(self._run)
+        # What is known of the request goes along: its id is passed on to the services that are asked for it.
+        self._future = pool.submit(copy_context().run, self._run)
         self._future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(end, future))
 
     def leave(self) -> None:

@@ -3,14 +3,18 @@
 import json
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import httpx
 import pytest
 
+from ragnarok.types import Hit
+from service.context import REQUEST_ID, outgoing_headers
 from service.metrics import LEVELS
 from service.operations import LOGGER
+from service.parts import parts_of
 from service.settings import Settings
 from tests.service.conftest import Serve
 from tests.service.fakes import a_pipeline
@@ -37,6 +41,26 @@ async def test_a_request_keeps_its_id_or_gets_one() -> None:
         refused = await client.post("/v1/query", json={"query": " "})
         assert refused.status_code == 422
         assert refused.headers["x-request-id"]
+
+
+class Broken:
+    """A retriever that fails, and says which request it was asked for."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        raise RuntimeError(f"{k} for {queries}: {outgoing_headers()[REQUEST_ID]}")
+
+
+@pytest.mark.anyio
+async def test_a_fault_has_the_id_too_which_goes_along_with_the_work(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parts = parts_of(a_pipeline())
+    parts.retriever = Broken()
+    async with client_of(parts) as client:
+        failed = await client.post("/v1/query", json=QUESTION, headers={REQUEST_ID: "r-8"})
+    assert (failed.status_code, failed.headers[REQUEST_ID]) == (500, "r-8")
+    assert "r-8" not in failed.text
+    assert "r-8" in caplog.text, "the error that the retriever raised"
 
 
 @pytest.mark.anyio
