@@ -7,7 +7,7 @@ services are asked on its behalf. Knows nothing of HTTP frameworks.
 import re
 import secrets
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 REQUEST_ID = "X-Request-ID"
 
@@ -18,15 +18,12 @@ _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 class Asked:
     """A request: its id, who sent it (the name of a key, or an address), and what became of it.
 
-    `cache` is hit, miss or off where a cache was asked; `question` is for logs that may hold questions.
+    `cache` is hit, miss or off where a cache was asked.
     """
 
     id: str = ""
     client: str = ""
     cache: str = ""
-    question: str = ""
-    passed_on: dict[str, str] = field(default_factory=dict)
-    """Headers beside the id that go to the services that are asked on this request's behalf."""
 
 
 _asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
@@ -45,6 +42,6 @@ def current() -> Asked:
 
 
 def outgoing_headers() -> dict[str, str]:
-    """What a service that is asked on behalf of this request is to be sent: its id and its trace."""
+    """What a service that is asked on behalf of this request is to be sent: its id."""
     asked = current()
-    return {REQUEST_ID: asked.id, **asked.passed_on} if asked.id else {}
+    return {REQUEST_ID: asked.id} if asked.id else {}

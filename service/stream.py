@@ -61,12 +61,6 @@ def event_stream(job: Job[T], wire: Wire[T]) -> StreamingResponse:
     return StreamingResponse(_messages(job, wire), headers=headers, media_type="text/event-stream")
 
 
-async def one_response(job: Job[Event], request: Request) -> QueryResponse | None:
-    """The whole outcome as a response, or nothing for a client that has left."""
-    result = await one_result(job, request)
-    return None if result is None else QueryResponse.of(result)
-
-
 async def one_result(job: Job[Event], request: Request) -> Result | None:
     """The whole outcome, or nothing for a client that has left."""
     last = await last_of(job, request)
@@ -76,7 +70,11 @@ async def one_result(job: Job[Event], request: Request) -> Result | None:
 
 async def last_of(job: Job[T], request: Request) -> T | None:
     """What the job yields last, or nothing for a client that has left."""
-    return await unless_left(request, end_of(job))
+    try:
+        return await unless_left(request, end_of(job))
+    finally:
+        # Also where `end_of` was cancelled before it began.
+        job.leave()
 
 
 async def unless_left(request: Request, answer: Coroutine[Any, Any, T]) -> T | None:
