@@ -1,0 +1,1 @@
+"""Pairwise comparison of systems: who meets, what was shown, how people voted, and what follows."""
