@@ -63,7 +63,7 @@ def passage_mass(reader: InContextReranker, query: str, passages: Sequence[str])
     model, ending = reader.model, reader.ending(query)
     context = reader.context(passages, len(ending))
     # The text alone: a passage's number is no part of it.
-    spans = [(end - len(text), end) for (_, end), text in zip(context.spans, context.offsets, strict=True)]
+    spans = [(end - length, end) for (_, end), length in zip(context.spans, context.lengths, strict=True)]
     observer = PassageMass(spans, len(ending) - len(reader.suffix))
     cache = model.new_cache(len(context.tokens) + len(ending))
     model.read(context.tokens, cache)

@@ -12,10 +12,13 @@ The passages are read once, through the last layer of which a head counts; both 
 pack behind their keys and values. A list that one context cannot hold goes to several.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from functools import cached_property, partial
+from typing import Literal, NamedTuple, overload
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -71,6 +74,36 @@ class TokenScore(NamedTuple):
     score: float
 
 
+Drawn = npt.NDArray[np.float64]
+"""What tokens drew, `[tokens]`."""
+
+
+class TokenScores(Sequence[TokenScore]):
+    """The tokens of one text; made when they are looked at, which those of most passages never are."""
+
+    def __init__(self, offsets: Callable[[], Sequence[tuple[int, int]]], drawn: Drawn) -> None:
+        """`offsets` gives each token's characters, and `drawn` is what each drew."""
+        self._offsets, self._drawn = offsets, drawn
+
+    @cached_property
+    def _made(self) -> list[TokenScore]:
+        pairs = zip(self._offsets(), self._drawn.tolist(), strict=True)
+        return [TokenScore(start, end, score) for (start, end), score in pairs]
+
+    def __len__(self) -> int:
+        return len(self._drawn)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenScores) and self._made == other._made
+
+    @overload
+    def __getitem__(self, place: int) -> TokenScore: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[TokenScore]: ...
+    def __getitem__(self, place: int | slice) -> TokenScore | list[TokenScore]:
+        return self._made[place]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What attention said of a list of passages, in the order they were given.
@@ -81,7 +114,7 @@ class Reading:
     """
 
     scores: list[float]
-    tokens: list[list[TokenScore]]
+    tokens: list[TokenScores]
     cut: list[bool]
     prompt_tokens: int
     segments: int = 1
@@ -175,7 +208,8 @@ class InContextReranker:
         contexts = self._contexts(passages, max(len(ending), len(null)))
         count = len(contexts)
         self.segmented += count > 1
-        whole = Reading([0.0] * len(passages), [[]] * len(passages), [False] * len(passages), 0, count)
+        nothing = TokenScores(list, np.zeros(0))
+        whole = Reading([0.0] * len(passages), [nothing] * len(passages), [False] * len(passages), 0, count)
         for start, context in enumerate(contexts):
             part = self._read(context, ending, null)
             whole.scores[start::count], whole.tokens[start::count] = part.scores, part.tokens
@@ -213,7 +247,7 @@ class InContextReranker:
     def _is_squeezed(self, context: PassageContext) -> bool:
         """Whether too little is left of a passage, for the sake of others."""
         least = min(SEGMENT_TOKENS, self.options.passage_tokens)
-        return any(cut and len(text) < least for cut, text in zip(context.cut, context.offsets, strict=True))
+        return any(cut and length < least for cut, length in zip(context.cut, context.lengths, strict=True))
 
     def _fewest(self, passages: Sequence[str], reserve: int) -> int:
         """The contexts, 2 at least, that would do if every passage could be put where there is room."""
@@ -252,40 +286,39 @@ class InContextReranker:
         pieces = self.model.encode([opening, f" {query.strip()}"])
         return pieces[0] + pieces[1] + self.suffix
 
-    def _reading(self, mass: Tensor, context: PassageContext) -> Reading:
-        scores: list[float] = []
-        tokens: list[list[TokenScore]] = []
-        for (start, end), offsets in zip(context.spans, context.offsets, strict=True):
-            score, text = passage_score(mass[start:end], offsets, drop_low=self.options.drop_low)
-            scores.append(score)
-            tokens.append(text)
+    def _reading(self, mass: Drawn, context: PassageContext) -> Reading:
+        found = [
+            passage_score(
+                mass[start:end], length, partial(context.offsets, place), drop_low=self.options.drop_low
+            )
+            for place, ((start, end), length) in enumerate(zip(context.spans, context.lengths, strict=True))
+        ]
+        scores, tokens = [score for score, _ in found], [own for _, own in found]
         return Reading(scores, tokens, context.cut, len(context.tokens))
 
 
-def calibrated(total: Tensor, model: Model, *, calibrate: bool) -> Tensor:
-    """What tokens drew from the query, less what they drew from the null query, on the CPU: `[tokens]`.
+def calibrated(total: Tensor, model: Model, *, calibrate: bool) -> Drawn:
+    """What tokens drew from the query, less what they drew from the null query: `[tokens]`.
 
     `total` `[endings, tokens]` is of both, in this order, or of one that is both. Raises `NumericalError`.
     """
-    total = total.cpu()
-    total = total[0] - total[-1] if calibrate else total[0]
-    if not torch.isfinite(total).all():
+    values = total.cpu().double().numpy()
+    drawn: Drawn = values[0] - values[-1] if calibrate else values[0]
+    if not np.isfinite(drawn).all():
         raise NumericalError(f"attention of {model.name} is not finite; try another precision or model")
-    return total
+    return drawn
 
 
 def passage_score(
-    drawn: Tensor, offsets: Sequence[tuple[int, int]], *, drop_low: bool
-) -> tuple[float, list[TokenScore]]:
-    """A passage's score, and those of its text's tokens: the last of all that it has.
+    drawn: Drawn, length: int, offsets: Callable[[], Sequence[tuple[int, int]]], *, drop_low: bool
+) -> tuple[float, TokenScores]:
+    """A passage's score, and those of its text's tokens: the last `length` of all that it has.
 
     Of what its tokens drew, `[tokens]`, values at or below mean − 2·std count as nothing with `drop_low`.
     """
     if drop_low and len(drawn) > 1:
-        drawn = drawn * (drawn > drawn.mean() - 2 * drawn.std())
-    text = drawn[len(drawn) - len(offsets) :].tolist()
-    tokens = [TokenScore(start, end, score) for (start, end), score in zip(offsets, text, strict=True)]
-    return float(drawn.sum()), tokens
+        drawn = drawn * (drawn > drawn.mean() - 2 * drawn.std(ddof=1))
+    return float(drawn.sum()), TokenScores(offsets, drawn[len(drawn) - length :])
 
 
 def check_heads(model: Model, heads: Sequence[Head] | None, weights: Sequence[float] | None = None) -> None:

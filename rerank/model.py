@@ -154,8 +154,11 @@ class Model:
         if not texts:
             return []
         with self.turn:
-            ids = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [list(row) for row in ids]
+            # A mask of nothing but ones would take as long to make as the tokens.
+            encoded = self.tokenizer(
+                texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
+            )
+        return [list(row) for row in encoded["input_ids"]]
 
     def encode_template(self, text: str) -> list[int]:
         """Token ids of a piece of the chat template, whose control tokens count as such."""

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
@@ -21,6 +23,8 @@ from torch.nn.attention.varlen import varlen_attn
 from rerank.model import Model
 from rerank.observe import AttentionCall, Held, attention_weights, weighted_values
 from rerank.transfer import send
+
+Ints = npt.NDArray[np.int64]
 
 Take = Callable[[AttentionCall, Tensor, Tensor], None]
 """Takes how a layer attends, its queries `[tokens, heads, dim]` and its keys `[tokens, kv_heads, dim]`."""
@@ -35,8 +39,8 @@ CHUNK = {True: 16_384, False: 1_024}
 """Tokens of a long prefix that run at once, with flash attention and without: then a mask is made."""
 
 
-TALL, FEW = 2048, 512
-"""From this many tokens of a prefix, and to this many rows, plain products are faster than flash attention.
+TALL, LOGITS = 2048, 1 << 27
+"""From this many tokens of a prefix, and to this many logits, plain products are faster than flash attention.
 
 Flash attention walks all keys of 64 rows one after another: few rows leave most of a GPU idle.
 """
@@ -74,13 +78,7 @@ class Layout:
     @classmethod
     def of(cls, lengths: Sequence[int], prefix: int, device: torch.device) -> "Layout":
         """The layout of sequences of these lengths, all at least 1, behind a prefix."""
-        starts = torch.tensor([0, *lengths]).cumsum(0)
-        own = [
-            torch.arange(a, b) + prefix for a, b in zip(starts.tolist(), starts[1:].tolist(), strict=False)
-        ]
-        front = torch.arange(prefix)
-        keys = torch.cat([piece for rows in own for piece in (front, rows)])
-        key_starts = starts + prefix * torch.arange(len(starts))
+        starts, keys, key_starts = map(torch.from_numpy, spread(np.array(lengths), prefix))
         return cls(
             list(lengths),
             max(lengths),
@@ -89,6 +87,28 @@ class Layout:
             send(keys, device),
             send(key_starts.to(torch.int32), device),
         )
+
+    def seen(self, sliding: int | None) -> Tensor:
+        """Which of the prefix's and the pack's keys each row sees: bool `[tokens, prefix + tokens]`."""
+        device, lengths = self.starts.device, np.array(self.lengths)
+        first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        begins = send(torch.from_numpy(first), device)
+        place = torch.arange(len(first), device=device) - begins
+        front = torch.arange(-self.prefix, 0, device=device)
+        seen = (begins[:, None] == begins) & (place[:, None] >= place)
+        if sliding is None:
+            return torch.nn.functional.pad(seen, (self.prefix, 0), value=True)
+        return torch.cat([front > place[:, None] - sliding, seen & (place > place[:, None] - sliding)], dim=1)
+
+
+def spread(lengths: Ints, prefix: int) -> tuple[Ints, Ints, Ints]:
+    """`Layout`'s `starts`, `keys` and `key_starts` for sequences of these lengths, int64."""
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    key_starts = starts + prefix * np.arange(len(starts))
+    # A row's keys are the prefix's, which stand first, and then its own sequence's.
+    within = np.arange(key_starts[-1]) - np.repeat(key_starts[:-1], lengths + prefix)
+    own = np.repeat(starts[:-1], lengths + prefix)
+    return starts, np.where(within < prefix, within, within + own), key_starts
 
 
 class Enough(Exception):
@@ -100,6 +120,7 @@ class Pack:
 
     def __init__(self, prefix: Prefix | None, layout: Layout, last: int, take: Take) -> None:
         self._prefix, self._layout, self._last, self._take = prefix, layout, last, take
+        self._masks: dict[int | None, Tensor] = {}
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, call: AttentionCall) -> Tensor:
         """`[1, heads, tokens, dim]`, of `query` `[1, heads, tokens, dim]` over `key` and `value`."""
@@ -110,10 +131,18 @@ class Pack:
         if self._prefix is not None:
             keys = torch.cat([self._prefix.keys[call.layer], keys])
             values = torch.cat([self._prefix.values[call.layer], values])
-        is_tall = self._layout.prefix >= TALL and query.shape[2] <= FEW
-        if call.softcap is None and _is_flash(query.device, query.dtype) and not is_tall:
-            return self._flash(rows, keys, values, call).transpose(0, 1)[None]
+        if call.softcap is None and _is_flash(query.device, query.dtype):
+            logits = query.shape[1] * query.shape[2] * len(keys)
+            if self._layout.prefix < TALL or logits > LOGITS:
+                return self._flash(rows, keys, values, call).transpose(0, 1)[None]
+            return attend_plainly(query, keys.transpose(0, 1), values.transpose(0, 1), self._mask(call), call)
         return self._one_by_one(query, keys.transpose(0, 1), values.transpose(0, 1), call)
+
+    def _mask(self, call: AttentionCall) -> Tensor:
+        """What each row sees of the prefix's keys and the pack's, bool `[tokens, prefix + tokens]`."""
+        if call.sliding not in self._masks:
+            self._masks[call.sliding] = self._layout.seen(call.sliding)
+        return self._masks[call.sliding]
 
     def _flash(self, rows: Tensor, keys: Tensor, values: Tensor, call: AttentionCall) -> Tensor:
         layout = self._layout
@@ -180,6 +209,19 @@ def attend_masked(rows: Tensor, key: Tensor, value: Tensor, mask: Tensor, call: 
         scale=call.scaling,
     )
     return out.reshape(1, heads, length, dim)
+
+
+def attend_plainly(rows: Tensor, key: Tensor, value: Tensor, mask: Tensor, call: AttentionCall) -> Tensor:
+    """`attend_masked` by plain products over all keys at once, logits in fp32, without a cap."""
+    _, heads, length, dim = rows.shape
+    stacked = rows.reshape(key.shape[0], -1, dim)
+    if rows.device.type == "cuda":
+        logits = torch.bmm(stacked, key.transpose(1, 2), out_dtype=torch.float32)
+    else:
+        logits = stacked.float() @ key.float().transpose(1, 2)
+    logits = logits.mul_(call.scaling).view(heads, length, -1).masked_fill_(~mask, -torch.inf)
+    weights = logits.softmax(dim=-1).to(value.dtype)
+    return (weights.view(key.shape[0], -1, key.shape[1]) @ value).view(1, heads, length, dim)
 
 
 @torch.inference_mode()

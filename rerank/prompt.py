@@ -6,7 +6,9 @@ plain text; only the chat template's own count. This module knows nothing of att
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from tokenizers import Encoding
 
 from rerank.errors import ContextTooSmall
 from rerank.model import Model
@@ -44,14 +46,22 @@ class PassageContext:
     """The tokens up to the last passage, and where each passage lies among them.
 
     `spans[i]` is the half-open token range of passage i (in the order given by the caller), number mark
-    included; its last `len(offsets[i])` tokens are the text, whose character ranges `offsets` gives.
+    included; its last `lengths[i]` tokens are the text, whose character ranges `offsets(i)` gives.
     `cut[i]` says that only the passage's beginning is there.
     """
 
     tokens: list[int]
     spans: list[tuple[int, int]]
-    offsets: list[list[tuple[int, int]]]
+    lengths: list[int]
     cut: list[bool]
+    encodings: Sequence[Encoding] = field(repr=False)
+    """Of each passage with a space before it, whole."""
+
+    def offsets(self, place: int) -> list[tuple[int, int]]:
+        """Which characters of passage `place` each of its tokens is; made when asked for."""
+        # The space before the text is not the passage's: offsets count from its first character.
+        pairs = self.encodings[place].offsets[: self.lengths[place]]
+        return [(start - (start > 0), end - (end > 0)) for start, end in pairs]
 
 
 def passage_context(
@@ -76,10 +86,7 @@ def passage_context(
     gap = model.encode([separator])[0]
     marks = model.encode([f"[{number}]" for number in range(1, len(passages) + 1)])
     texts = model.tokenizer(
-        [f" {passage}" for passage in passages],
-        add_special_tokens=False,
-        split_special_tokens=True,
-        return_offsets_mapping=True,
+        [f" {passage}" for passage in passages], add_special_tokens=False, split_special_tokens=True
     )
     ids: list[list[int]] = texts["input_ids"]
     fixed = len(head) + len(gap) * (len(passages) + 1) + sum(map(len, marks)) + reserve
@@ -104,12 +111,9 @@ def passage_context(
     return PassageContext(
         tokens=tokens + gap,
         spans=spans,
-        offsets=[
-            # The space before the text is not the passage's: offsets count from its first character.
-            [(start - (start > 0), end - (end > 0)) for start, end in row[:length]]
-            for row, length in zip(texts["offset_mapping"], kept, strict=True)
-        ],
+        lengths=kept,
         cut=[length < len(row) for row, length in zip(ids, kept, strict=True)],
+        encodings=texts.encodings,
     )
 
 

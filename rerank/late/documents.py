@@ -6,9 +6,10 @@ its largest component (error at most 1/254 of that component).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from tokenizers import Encoding
 from torch import Tensor
 
 from rerank.late.match import PAGE, Pages, Rows, match
@@ -25,11 +26,15 @@ BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A document's tokens as they are read, their characters `start:end` in the text, and if that is all."""
+    """A document's tokens as they are read, their characters `start:end` in the text, and if it goes on."""
 
     tokens: list[int]
-    offsets: list[tuple[int, int]]
     cut: bool
+    encoding: Encoding = field(repr=False)
+
+    def characters(self) -> list[tuple[int, int]]:
+        """The characters of each token; made when asked for."""
+        return self.encoding.offsets[: len(self.tokens)] or [(0, 0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +76,15 @@ class DocumentReader:
             return []
         # Text beyond what can be read is not even tokenised: no token has more characters than this.
         clipped = [text[: self._limit * MOST_CHARACTERS] for text in texts]
-        encoded = self._model.tokenizer(
-            clipped, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
-        )
+        encoded = self._model.tokenizer(clipped, add_special_tokens=False, split_special_tokens=True)
         return [
             Text(
                 ids[: self._limit] or self._empty,
-                offsets[: self._limit] or [(0, 0)],
                 len(ids) > self._limit or len(short) < len(text),
+                encoding,
             )
-            for ids, offsets, short, text in zip(
-                encoded["input_ids"], encoded["offset_mapping"], clipped, texts, strict=True
+            for ids, encoding, short, text in zip(
+                encoded["input_ids"], encoded.encodings, clipped, texts, strict=True
             )
         ]
 

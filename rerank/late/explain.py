@@ -108,7 +108,10 @@ def _explained(
     return Explanation(
         constant + sum(scores),
         constant,
-        [TokenScore(start, end, score) for (start, end), score in zip(text.offsets, scores, strict=True)],
+        [
+            TokenScore(start, end, score)
+            for (start, end), score in zip(text.characters(), scores, strict=True)
+        ],
         [HeadScore(s.layer, s.head, s.rows, heads[s.rows][s.layer, s.head]) for s in profile.signals],
         text.cut,
     )

@@ -8,16 +8,17 @@ longer than the kernels do.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rerank.errors import ContextTooSmall
 from rerank.late.match import Rows
+from rerank.late.own import own_mass
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import Layout, Prefix, read_prefix, run_packed
+from rerank.packed import Layout, Prefix, read_prefix, run_packed, spread
 from rerank.profile import HeadProfile
 from rerank.prompt import ChatFrame
 from rerank.transfer import send
@@ -104,29 +105,29 @@ class QueryReader:
 
     def _read(self, queries: Sequence[str], kind: int) -> tuple[Rows, Tensor]:
         tokens = self.encode(queries)
-        lengths = [len(row) for row in tokens]
-        starts = [0, *accumulate(lengths)]
-        ends, device = len(self._after), self._model.device
-        share = torch.zeros(2, starts[-1])
-        for start, end in pairwise(starts):
-            share[0, start : end - ends] = 1 / (end - ends - start)
-            share[1, end - ends : end] = 1 / max(ends, 1)
-        coefficients = send(share, device).T @ self._weights[kind : kind + 2]
-        owner = send(_owners(lengths), device)
+        # First of all: what follows is prepared while the device runs.
         runs = [self._run(piece) for piece in _pieces(tokens)]
         vectors, own = (torch.cat(parts) for parts in zip(*runs, strict=True))
+        lengths = np.array([len(row) for row in tokens])
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        ends, device = len(self._after), self._model.device
+        owner = np.repeat(np.arange(len(tokens)), lengths)
+        is_end = np.arange(starts[-1]) >= starts[1:][owner] - ends
+        share = np.stack([~is_end / (lengths[owner] - ends), is_end / max(ends, 1)], axis=1)
+        coefficients = send(torch.from_numpy(share).float(), device) @ self._weights[kind : kind + 2]
         base = -(coefficients * own).sum(dim=1)
-        added = torch.zeros(len(lengths), device=device).index_add_(0, owner, base)
+        added = torch.zeros(len(tokens), device=device)
+        added.index_add_(0, send(torch.from_numpy(owner), device), base)
         if kind == 0:
             added += self._constant
-        return Rows(vectors, coefficients, starts, self._starts, self.scale), added
+        return Rows(vectors, coefficients, starts.tolist(), self._starts, self.scale), added
 
     def _run(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Query vectors `[rows, heads, dim]` and each one's log-sum-exp over what the query sees itself."""
         lengths = [len(row) for row in tokens]
         total = sum(lengths)
         if not _is_recorded(self._model, total):
-            run = _Run(self, lengths)
+            run = _Run(self, total, len(tokens))
             run.load(tokens)
             return run()
         rows, count = -(-total // BUCKET) * BUCKET, 1 << (len(lengths) - 1).bit_length()
@@ -154,11 +155,6 @@ def _pieces(tokens: Sequence[list[int]]) -> Iterator[list[list[int]]]:
     yield piece
 
 
-def _owners(lengths: Sequence[int]) -> Tensor:
-    """Whose each row is, int64 `[rows]`."""
-    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-
-
 _KINDS = {"query": 0, "suffix": 1, "null": 2, "null-suffix": 3}
 
 
@@ -182,65 +178,59 @@ def group_starts(profile: HeadProfile) -> list[int]:
 class _Run:
     """One pass of packed queries; its tensors stay where they are, so that it can be recorded."""
 
-    def __init__(self, reader: "QueryReader", lengths: Sequence[int]) -> None:
-        self._reader = reader
-        model, prefix = reader._model, reader._prefix
-        device, rows = model.device, sum(lengths)
-        self._layout = Layout.of(lengths, prefix.length, device)
-        self._tokens = torch.zeros(1, rows, dtype=torch.long, device=device)
-        self._positions = torch.zeros(1, rows, dtype=torch.long, device=device)
-        self._owner = torch.zeros(rows, dtype=torch.long, device=device)
+    def __init__(self, reader: "QueryReader", rows: int, count: int) -> None:
+        """Make room for `rows` tokens of `count` queries, of which some may be empty."""
+        self._reader, self._rows, self._count = reader, rows, count
+        model = reader._model
+        self._sizes = [rows, rows, rows, count + 1, count + 1, rows + count * reader._prefix.length]
+        self._held = torch.zeros(sum(self._sizes), dtype=torch.long, device=model.device)
+        self._lengths: list[int] = []
         shared = model.shape.heads // model.shape.kv_heads
         by_layer: dict[int, list[int]] = {}
         for layer, head in reader._heads:
             by_layer.setdefault(layer, []).append(head)
         # Indexes live on the device: a list would be copied there in the middle of a recording.
         self._columns = {
-            layer: (torch.tensor(heads, device=device), torch.tensor(heads, device=device) // shared)
+            layer: (
+                torch.tensor(heads, device=model.device),
+                torch.tensor(heads, device=model.device) // shared,
+            )
             for layer, heads in by_layer.items()
         }
 
     def load(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Put queries in place of the last ones; rows that are left over belong to nobody."""
-        prefix, rows = self._reader._prefix, self._tokens.shape[1]
-        lengths = [len(row) for row in tokens]
-        flat = [token for row in tokens for token in row]
-        places = [prefix.next + place for length in lengths for place in range(length)]
-        spare = rows - len(flat)
-        for held, fresh in (
-            (self._tokens, torch.tensor([flat + [0] * spare])),
-            (self._positions, torch.tensor([places + [prefix.next] * spare])),
-            (self._owner, _owners([*lengths, spare])),
-        ):
-            held.copy_(send(fresh, held.device))
-        if spare or list(self._layout.lengths) != lengths:
-            filled = [*lengths, *[0] * (len(self._layout.starts) - 1 - len(lengths))]
-            filled[-1] += spare
-            layout = Layout.of(filled, prefix.length, self._owner.device)
-            for name in ("starts", "keys", "key_starts"):
-                getattr(self._layout, name).copy_(getattr(layout, name))
+        """Put queries in place of the last ones; rows that are left over are the last query's, and unused."""
+        prefix = self._reader._prefix
+        lengths = np.zeros(self._count, np.int64)
+        lengths[: len(tokens)] = [len(row) for row in tokens]
+        spare = self._rows - int(lengths.sum())
+        lengths[-1] += spare
+        self._lengths = lengths.tolist()
+        starts, keys, key_starts = spread(lengths, prefix.length)
+        first = np.repeat(starts[:-1], lengths)
+        ids = np.fromiter((token for row in tokens for token in row), np.int64, self._rows - spare)
+        positions = prefix.next + np.arange(self._rows) - first
+        # Rows that nobody wants must not stand where the model has no positions.
+        positions[self._rows - spare :] = prefix.next
+        every = np.concatenate([ids, np.zeros(spare, np.int64), positions, first, starts, key_starts, keys])
+        self._held.copy_(send(torch.from_numpy(every), self._held.device))
 
     def __call__(self) -> tuple[Tensor, Tensor]:
-        reader = self._reader
-        prefix = reader._prefix
+        reader, prefix = self._reader, self._reader._prefix
+        tokens, positions, first, starts, key_starts, keys = self._held.split(self._sizes)
         vectors: list[Tensor] = []
         own: list[Tensor] = []
-        place = torch.arange(len(self._owner), device=self._owner.device)
-        hidden = (self._owner != self._owner[:, None]) | (place > place[:, None])
-        hidden = torch.nn.functional.pad(hidden, (prefix.length, 0), value=False)
 
         def take(call: AttentionCall, query: Tensor, key: Tensor) -> None:
-            if call.layer not in self._columns:
-                return
-            heads, groups = self._columns[call.layer]
-            chosen = query[:, heads]
-            vectors.append(chosen)
-            reader.scale = call.scaling
-            keys = torch.cat([prefix.keys[call.layer][:, groups], key[:, groups]])
-            logits = torch.einsum("rhd,khd->hrk", chosen.float(), keys.float()) * call.scaling
-            own.append(logits.masked_fill_(hidden, -torch.inf).logsumexp(dim=-1).T)
+            if call.layer in self._columns:
+                heads, groups = self._columns[call.layer]
+                reader.scale = call.scaling
+                vectors.append(query[:, heads])
+                front = prefix.keys[call.layer]
+                own.append(own_mass(query, front, key, heads, groups, first, call.scaling))
 
-        run_packed(reader._model, prefix, self._tokens, self._positions, self._layout, reader._last, take)
+        layout = Layout(self._lengths, self._rows, prefix.length, starts.int(), keys, key_starts.int())
+        run_packed(reader._model, prefix, tokens[None], positions[None], layout, reader._last, take)
         return torch.cat(vectors, dim=1).contiguous(), torch.cat(own, dim=1)
 
 
@@ -248,8 +238,8 @@ class _Recorded:
     """A pass of a fixed number of rows and queries as one CUDA graph."""
 
     def __init__(self, reader: "QueryReader", rows: int, count: int) -> None:
-        # One more sequence than queries takes the rows that are left over.
-        self._run = _Run(reader, [rows, *[0] * count])
+        self._run = _Run(reader, rows, count)
+        self._run.load([[0] * rows])
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):

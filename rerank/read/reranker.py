@@ -127,7 +127,7 @@ class ReadReranker:
         run_held(self.model, tokens, positions, held)
         drawn = calibrated(held.drawn, self.model, calibrate=calibrate)
         scored = [
-            passage_score(drawn[start:end], text.offsets, drop_low=self.options.drop_low)
+            passage_score(drawn[start:end], end - start, text.characters, drop_low=self.options.drop_low)
             for text, (start, end) in zip(texts, pairwise(accumulate(lengths, initial=0)), strict=True)
         ]
         return Reading(

@@ -299,7 +299,7 @@ class Replayed:
         self._reader, self._out = reader, (torch.empty(rows, heads, 8), torch.empty(rows, heads))
 
     def __call__(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        run = queries._Run(self._reader, [len(row) for row in tokens])
+        run = queries._Run(self._reader, sum(map(len, tokens)), len(tokens))
         run.load(tokens)
         for place, made in zip(self._out, run(), strict=True):
             place.fill_(math.nan)[: len(made)] = made

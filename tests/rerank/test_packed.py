@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import Layout, Prefix, read_prefix, run_packed
+from rerank.packed import Layout, Pack, Prefix, read_prefix, run_packed
 from tests.rerank.conftest import FAMILIES, make_model
 
 SEQUENCES = [[5, 6, 7], [8] * 60, [9], [10, 11] * 25]
@@ -54,6 +54,21 @@ def test_each_is_as_if_alone(family: str, front: list[int], tokenizer: PreTraine
                 keys[start : start + len(sequence)], own[len(front) :], atol=2e-5, rtol=1e-5
             )
         start += len(sequence)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_few_rows_behind_a_long_prefix_by_plain_products(
+    family: str, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(family, tokenizer)
+    prefix = read_prefix(model, FRONT, 3)
+    expected = packed(model, prefix, 3)
+    monkeypatch.setattr("rerank.packed.TALL", len(FRONT))
+    monkeypatch.setattr("rerank.packed._is_flash", lambda *_: True)
+    monkeypatch.setattr(Pack, "_flash", None)
+    for (rows, keys), (want_rows, want_keys) in zip(packed(model, prefix, 3), expected, strict=True):
+        torch.testing.assert_close(rows, want_rows, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(keys, want_keys, atol=2e-5, rtol=1e-5)
 
 
 def test_no_layer_runs_beyond_the_last(small: Model) -> None:

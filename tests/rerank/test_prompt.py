@@ -52,10 +52,10 @@ def letters(count: int) -> str:
 
 def test_each_passage_is_cut_to_its_limit(small: Model) -> None:
     made = context(small, [letters(10), letters(30)], passage_tokens=20)
-    assert [len(row) for row in made.offsets] == [10, 20]
+    assert made.lengths == [10, 20]
     assert made.cut == [False, True]
     assert small.tokenizer.decode(made.tokens[slice(*made.spans[1])]) == "[2] " + "z" * 19
-    assert made.offsets[1][-1] == (18, 19)
+    assert made.offsets(1)[-1] == (18, 19)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_longest_are_cut_first_and_evenly(
     passages = [letters(length) for length in lengths]
     around = len(context(small, passages).tokens) - sum(lengths)
     made = context(small, passages, reserve=small.shape.context - around - room)
-    assert [len(row) for row in made.offsets] == kept
+    assert made.lengths == kept
     assert made.cut == [count < length for count, length in zip(kept, lengths, strict=True)]
     assert small.shape.context - len(made.tokens) >= small.shape.context - around - room
 

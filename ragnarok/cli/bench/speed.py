@@ -94,7 +94,7 @@ def speed(
         both = timed(f"{concurrent} requests of 100, together", lambda: late.read_all(requests))
         rows[-1]["call"] = f"{rows[-1]['call']} ({one / both:.1f}× the throughput)"
         if joint:
-            _joint(loaded, heads, texts[:100], queries, timed)
+            _joint(loaded, heads, texts[:100], tokens, queries, timed)
     show(rows, {"model": shape or model, "profile": heads.digest, **surroundings()}, json=json)
 
 
@@ -144,6 +144,7 @@ def _joint(
     model: "Model",
     heads: "HeadProfile",
     texts: Sequence[str],
+    tokens: int,
     queries: Iterator[str],
     timed: Callable[..., float],
 ) -> None:
@@ -156,6 +157,7 @@ def _joint(
     options = IcrOptions(
         heads=tuple((item.layer, item.head) for item in chosen),
         head_weights=tuple(item.weight for item in chosen),
+        passage_tokens=tokens,
     )
     reader = InContextReranker(model, options)
     timed(f"joint, {len(texts)} passages, scoring heads", lambda: reader.read(next(queries), texts))
