@@ -7,29 +7,32 @@ retriever knows more. Its scores tell which it was: BM25's are a non-negative su
 
     score(d) = Σ_w idf_w · tf_w / (tf_w + k1 (1 − b + b · length/average))
 
-so that a least-squares fit of these terms explains them almost wholly (R² about .95 in the median on TREC
-DL, against .3 for dense, sparse-learned and LLM retrievers).
+so that a least-squares fit of these terms explains them almost wholly: on TREC DL 2020 R² is over .9 in 95
+of 100 lists, against .77 in as many of dense, sparse-learned and LLM retrievers, with Lucene's own stemmer.
 """
 
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import snowballstemmer
 from scipy.optimize import nnls
 
 K1, B = 0.9, 0.4
 """BM25's parameters; others than those of the first stage change the fit little."""
 
-LEXICAL_FROM, LEXICAL_FULL = 0.45, 0.7
+LEXICAL_FROM, LEXICAL_FULL = 0.75, 0.9
 """R² below which a first stage counts as learned, and from which it counts as lexical."""
 
 SAMPLE = 100
 """Hits that are looked at to tell what the first stage was."""
 
 _WORD = re.compile(r"[^\W_]+")
+_PORTER = snowballstemmer.stemmer("porter")
 _STOP = frozenset(
     [
         "a",
@@ -67,9 +70,6 @@ _STOP = frozenset(
         "with",
     ]
 )
-_ENDINGS = ("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ed", "es", "s", "ly", "y", "e")
-
-
 def fuse(attention: Sequence[float], ranks: Sequence[int], weight: float) -> list[float]:
     """z(attention) − weight · log2(rank + 1), with the first stage's `ranks` (from 1) of the scores.
 
@@ -129,10 +129,10 @@ def lexical_share(query: str, texts: Sequence[str], scores: Sequence[float]) -> 
 
 
 def _stems(text: str) -> list[str]:
-    """Words in lower case without stop words and the commonest endings: near to what Lucene indexes."""
+    """Words in lower case without stop words, stemmed: what Lucene's English analysis indexes."""
     return [_stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP]
 
 
+@lru_cache(65_536)
 def _stem(word: str) -> str:
-    endings = (ending for ending in _ENDINGS if word.endswith(ending) and len(word) - len(ending) >= 3)
-    return word.removesuffix(next(endings, ""))
+    return str(_PORTER.stemWord(word))

@@ -42,16 +42,16 @@ def _own_mass(
     real = row < rows
     dim = tl.arange(0, width)
     within = dim < dims
-    at = row[:, None] * row_stride + head * dims + dim[None, :]
-    vector = tl.load(query + at, mask=real[:, None] & within[None, :], other=0.0)
+    row_at = row[:, None] * row_stride + head * dims + dim[None, :]
+    vector = tl.load(query + row_at, mask=real[:, None] & within[None, :], other=0.0)
     begin = tl.load(first + row, mask=real, other=0)
     top = tl.full([row_block], -float("inf"), dtype=tl.float32)
     mass = tl.zeros([row_block], dtype=tl.float32)
     for key_start in range(0, prefix, key_block):
         place = key_start + tl.arange(0, key_block)
-        at = place[None, :] * key_stride + group * dims + dim[:, None]
+        key_at = place[None, :] * key_stride + group * dims + dim[:, None]
         seen = place < prefix
-        keys = tl.load(front + at, mask=seen[None, :] & within[:, None], other=0.0)
+        keys = tl.load(front + key_at, mask=seen[None, :] & within[:, None], other=0.0)
         logits = tl.where(seen[None, :], tl.dot(vector, keys) * scale, -float("inf"))
         higher = tl.maximum(top, tl.max(logits, 1))
         mass = mass * tl.exp(top - higher) + tl.sum(tl.exp(logits - higher[:, None]), 1)
@@ -61,8 +61,8 @@ def _own_mass(
         tl.load(first + start).to(tl.int32), tl.minimum(start + row_block, rows), key_block
     ):
         place = key_start + tl.arange(0, key_block)
-        at = place[None, :] * key_stride + group * dims + dim[:, None]
-        keys = tl.load(key + at, mask=(place < rows)[None, :] & within[:, None], other=0.0)
+        key_at = place[None, :] * key_stride + group * dims + dim[:, None]
+        keys = tl.load(key + key_at, mask=(place < rows)[None, :] & within[:, None], other=0.0)
         seen = (place[None, :] >= begin[:, None]) & (place[None, :] <= row[:, None])
         logits = tl.where(seen, tl.dot(vector, keys) * scale, -float("inf"))
         higher = tl.maximum(top, tl.max(logits, 1))
