@@ -70,6 +70,8 @@ _STOP = frozenset(
         "with",
     ]
 )
+
+
 def fuse(attention: Sequence[float], ranks: Sequence[int], weight: float) -> list[float]:
     """z(attention) − weight · log2(rank + 1), with the first stage's `ranks` (from 1) of the scores.
 
