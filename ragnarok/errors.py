@@ -6,7 +6,12 @@
     ├── NotFound        a file or setting that names nothing
     ├── BadSetting      a setting with a value that cannot be, or a name that is nearly one of ours
     ├── RunConflict     a resumed batch run whose settings differ from those it was started with
-    ├── EndpointDenied        an OpenAI-compatible endpoint does not accept the key
+    ├── Unratable       votes from which no rating follows: systems that did not meet, style bound to them
+    ├── ArenaConflict   a system, battle or vote that is kept already, and says something else
+    ├── ArenaUnusable   an arena's database cannot be opened, reached or written
+    ├── BadToken        a battle's token was changed, is too old, or is another voter's
+    ├── NoVerdict       a model as judge said nothing that is a verdict
+    ├── EndpointDenied        an endpoint, OpenAI's way or an arena's system, does not accept the key
     ├── EndpointRejected      it refuses the request: no such model, a prompt too long
     ├── EndpointBusy          it takes no more requests now
     ├── EndpointTimeout       it does not answer in time
@@ -47,28 +52,48 @@ class RunConflict(RagnarokError):
     """A resumed batch run whose settings differ from those it was started with."""
 
 
+class ArenaConflict(RagnarokError):
+    """A system, battle or vote that is kept already, and says something else: nothing kept is changed."""
+
+
+class ArenaUnusable(RagnarokError):
+    """An arena's database cannot be opened, reached or written."""
+
+
+class BadToken(RagnarokError):
+    """A battle's token was changed, is too old, or is another voter's."""
+
+
+class NoVerdict(RagnarokError):
+    """A model as judge said nothing that is a verdict."""
+
+
+class Unratable(RagnarokError):
+    """Votes from which no rating follows: systems that did not meet, or style bound to them."""
+
+
 class EndpointDenied(RagnarokError):
-    """An OpenAI-compatible endpoint does not accept the key."""
+    """An endpoint does not accept the key."""
 
 
 class EndpointRejected(RagnarokError):
-    """An OpenAI-compatible endpoint refuses the request: no such model, a prompt too long."""
+    """An endpoint refuses the request: no such model, a prompt too long."""
 
 
 class EndpointBusy(RagnarokError):
-    """An OpenAI-compatible endpoint takes no more requests now."""
+    """An endpoint takes no more requests now."""
 
 
 class EndpointTimeout(RagnarokError):
-    """An OpenAI-compatible endpoint does not answer in time."""
+    """An endpoint does not answer in time."""
 
 
 class EndpointUnreachable(RagnarokError):
-    """An OpenAI-compatible endpoint cannot be reached, or breaks the connection off."""
+    """An endpoint cannot be reached, or breaks the connection off."""
 
 
 class EndpointBroken(RagnarokError):
-    """An OpenAI-compatible endpoint fails, or its answer is empty, cut off or in no known form."""
+    """An endpoint fails, or its answer is empty, cut off or in no known form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +114,11 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     NotFound: Outcome(MISSING, 404, "Nothing of that name"),
     BadSetting: Outcome(INPUT, 500, "A setting cannot be used"),
     RunConflict: Outcome(INPUT, 409, "The run was started with other settings"),
+    ArenaConflict: Outcome(INPUT, 409, "The arena keeps something else of that name"),
+    ArenaUnusable: Outcome(MACHINE, 503, "The arena's database cannot be used"),
+    BadToken: Outcome(INPUT, 403, "The battle's token cannot be used"),
+    NoVerdict: Outcome(MACHINE, 502, "The judge gives no verdict"),
+    Unratable: Outcome(INPUT, 422, "The votes cannot be rated"),
     EndpointDenied: Outcome(INPUT, 502, "The endpoint does not accept the key"),
     EndpointRejected: Outcome(INPUT, 502, "The endpoint refuses the request"),
     EndpointBusy: Outcome(MACHINE, 503, "The endpoint is busy"),

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs what the tests use of the system and pip cannot bring: Redis, for the tests of the document store,
-# and Chromium, for the tests marked `browser`. Does nothing where they are there, and never stops the tests:
+# PostgreSQL, for those of the arena's, and Chromium, for the tests marked `browser`. Does nothing where they are there, and never stops the tests:
 # those that miss a program are skipped.
 
 missing=""
 command -v redis-server >/dev/null 2>&1 || missing="redis-server"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 [ -z "$missing" ] && exit 0
 

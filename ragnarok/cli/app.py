@@ -9,6 +9,7 @@ import warnings
 import typer
 
 from ragnarok.cli import (
+    arena,
     ask,
     bench,
     demo,
@@ -47,6 +48,7 @@ app.command(name="run")(run.run)
 app.command(name="eval")(evaluate.evaluate)
 app.add_typer(heads.app, name="heads")
 app.add_typer(bench.app, name="bench")
+app.add_typer(arena.app, name="arena")
 app.command(name="serve")(serve.serve)
 app.command(name="keys")(keys.keys)
 app.command(name="doctor")(doctor.doctor)

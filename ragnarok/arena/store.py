@@ -1,0 +1,220 @@
+"""Where an arena keeps its systems, battles and votes, for good: nothing is changed or deleted.
+
+Whether a vote is the first of its kind is decided by the database's constraints. Knows nothing of ratings,
+of who meets whom, or of pages; `tables` has the tables, `database` the connections, `codec` the JSON.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, func, select
+
+from ragnarok.arena import codec
+from ragnarok.arena.adding import add_battles, add_systems, add_vote, add_votes
+from ragnarok.arena.columns import ColumnsCache
+from ragnarok.arena.database import Database
+from ragnarok.arena.tables import battles, records, systems, votes
+from ragnarok.arena.types import OUTCOMES, Battle, Columns, Outcome, System, Vote, VoterKind
+from ragnarok.errors import NotFound
+
+CHUNK = 500
+"""Battles or votes that are looked up at once."""
+
+Item = System | Battle | Vote
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many systems, battles and votes."""
+
+    systems: int = 0
+    battles: int = 0
+    votes: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """The sums."""
+        return Counts(self.systems + other.systems, self.battles + other.battles, self.votes + other.votes)
+
+
+class ArenaStore:
+    """An arena's memory. Threads may share it, and so may processes; to be closed."""
+
+    def __init__(self, url: str) -> None:
+        """Open `sqlite:///PATH` (or a path alone) or `postgresql://…`, and make the tables it lacks.
+
+        Raises `BadSetting` and `ArenaUnusable`, as every method does the latter.
+        """
+        self.database = Database(url)
+        self._columns = ColumnsCache(self.database)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.database.close()
+
+    def add_systems(self, added: Iterable[System]) -> None:
+        """Keep systems; those that are there already stay.
+
+        Raises `ArenaConflict` for a name that means another configuration here.
+        """
+        self.add_all(added)
+
+    def add_battle(self, battle: Battle) -> None:
+        """Keep a battle; the same one again changes nothing.
+
+        Raises `ArenaConflict` if another battle has this id, or a system another configuration, `NotFound`
+        for a system that was not added, and `BadFormat` for one that meets itself.
+        """
+        self.add_all([battle])
+
+    def add_vote(self, vote: Vote, token_id: str | None = None) -> bool:
+        """Keep a vote, durably: whether it was kept.
+
+        False, and nothing changes, if a vote was kept with this token, or of this voter, as of this kind, on
+        this battle. Raises `NotFound` for an unknown battle, and `BadFormat` for a vote that says nothing.
+        """
+        with self.database.writing() as connection:
+            return add_vote(connection, vote, token_id)
+
+    def add_many(self, added_battles: Iterable[Battle], added_votes: Iterable[Vote]) -> Counts:
+        """Keep battles, then votes, all or none. Raises as `add_all`."""
+        return self.add_all(chain[Item](added_battles, added_votes))
+
+    def add_all(self, items: Iterable[Item]) -> Counts:
+        """Keep systems, battles and votes, all or none; say how many were not there yet.
+
+        Each needs those before it that it names. What is there already, and the same, is passed over. Raises
+        `ArenaConflict` for what is there and not the same, `NotFound` for a battle or system that is named
+        and not there, `BadFormat` for what cannot be kept, and whatever `items` raises.
+        """
+        counts = Counts()
+        coming = iter(items)
+        with self.database.writing() as connection:
+            while chunk := list(islice(coming, CHUNK)):
+                counts += Counts(
+                    add_systems(connection, [item for item in chunk if isinstance(item, System)]),
+                    add_battles(connection, [item for item in chunk if isinstance(item, Battle)]),
+                    add_votes(connection, [item for item in chunk if isinstance(item, Vote)]),
+                )
+        return counts
+
+    def systems(self) -> tuple[System, ...]:
+        """All systems, in the order in which they were added."""
+        with self.database.reading() as connection:
+            found = connection.execute(select(systems.c.record).order_by(systems.c.id))
+            return tuple(codec.to_system(json.loads(record)) for (record,) in found)
+
+    def battle(self, battle_id: str) -> Battle:
+        """A battle by its id. Raises `NotFound`."""
+        wanted = select(records.c.record).join(battles).where(battles.c.battle_id == battle_id)
+        with self.database.reading() as connection:
+            record = connection.scalar(wanted)
+        if record is None:
+            raise NotFound(f"there is no battle {battle_id[:80]!r}")
+        return codec.to_battle(json.loads(record))
+
+    def vote_of(self, battle_id: str, voter: str | None = None, kind: VoterKind = "human") -> Vote | None:
+        """The first vote on a battle of this kind, or this voter's; None if there is none."""
+        asked: list[ColumnElement[bool]] = [
+            battles.c.battle_id == battle_id,
+            votes.c.kind == codec.KINDS.index(kind),
+        ]
+        if voter is not None:
+            asked.append(votes.c.voter == voter)
+        return next(iter(self._votes(_VOTES.where(*asked).order_by(votes.c.id).limit(1))), None)
+
+    def votes_on(self, battle_id: str) -> list[Vote]:
+        """All votes on a battle, in the order in which they were kept."""
+        return self._votes(_VOTES.where(battles.c.battle_id == battle_id).order_by(votes.c.id))
+
+    def votes_of_voter(self, voter: str) -> list[Vote]:
+        """All votes of a voter, in the order in which they were kept."""
+        return self._votes(_VOTES.where(votes.c.voter == voter).order_by(votes.c.id))
+
+    def unjudged(self, judge: str) -> list[str]:
+        """The ids of the battles that a model has not voted on, in the order in which they were kept."""
+        voted = select(votes.c.battle).where(
+            votes.c.voter == judge, votes.c.kind == codec.KINDS.index("model")
+        )
+        query = select(battles.c.battle_id).where(battles.c.id.not_in(voted)).order_by(battles.c.id)
+        with self.database.reading() as connection:
+            return list(connection.scalars(query))
+
+    def counts(self) -> Counts:
+        """How many systems, battles and votes there are."""
+        with self.database.reading() as connection:
+            return Counts(
+                *(
+                    connection.scalar(select(func.count()).select_from(table)) or 0
+                    for table in (systems, battles, votes)
+                )
+            )
+
+    def version(self) -> int:
+        """A number that rises with every vote: boards of the same version are the same."""
+        with self.database.reading() as connection:
+            return connection.scalar(select(func.max(votes.c.id))) or 0
+
+    def columns(self) -> Columns:
+        """All votes as arrays; only those that are new since the last call are read. Not to be written to."""
+        return self._columns.refresh()
+
+    def everything(self) -> Iterator[Item]:
+        """All systems, battles and votes, as one state of the store, in an order that `add_all` takes.
+
+        A connection is held until the iterator ends or is closed.
+        """
+        with self.database.reading() as connection:
+            for query, kind in _EVERYTHING:
+                for row in connection.execution_options(yield_per=CHUNK).execute(query):
+                    yield _read_vote(row) if kind == "vote" else _READ[kind](json.loads(row.record))
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """As `everything`, but each as its kind (`system`, `battle`, `vote`) and its JSON: much faster."""
+        with self.database.reading() as connection:
+            for query, kind in _EVERYTHING:
+                for row in connection.execution_options(yield_per=CHUNK).execute(query):
+                    if kind == "vote":
+                        yield kind, codec.to_text(codec.from_vote(_read_vote(row)))
+                    else:
+                        yield kind, row.record
+
+    def _votes(self, query: Select[Any]) -> list[Vote]:
+        with self.database.reading() as connection:
+            return [_read_vote(row) for row in connection.execute(query)]
+
+
+_VOTES = select(
+    battles.c.battle_id,
+    votes.c.voter,
+    votes.c.kind,
+    votes.c.cast,
+    votes.c.answer,
+    votes.c.evidence,
+    votes.c.tags,
+).join_from(votes, battles)
+
+
+_EVERYTHING: tuple[tuple[Select[Any], str], ...] = (
+    (select(systems.c.record).order_by(systems.c.id), "system"),
+    (select(records.c.record).order_by(records.c.battle), "battle"),
+    (_VOTES.order_by(votes.c.id), "vote"),
+)
+_READ: dict[str, Callable[[object], Item]] = {"system": codec.to_system, "battle": codec.to_battle}
+
+
+def _read_vote(row: Row[Any]) -> Vote:
+    def outcome(code: int) -> Outcome | None:
+        return None if code < 0 else OUTCOMES[code]
+
+    return Vote(
+        row.battle_id,
+        row.voter,
+        codec.KINDS[row.kind],
+        codec.from_micros(row.cast),
+        outcome(row.answer),
+        outcome(row.evidence),
+        tuple(json.loads(row.tags)),
+    )

@@ -1,0 +1,56 @@
+"""From the arena's configuration file to contenders that can be asked."""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragnarok.arena.configuration import AnswersEntry, Configuration, Entry, RemoteEntry, read_configuration
+from ragnarok.arena.contenders import Contender, Roster
+from ragnarok.arena.external import AnswersContender, RemoteContender
+from ragnarok.errors import BadSetting
+from ragnarok.pipeline import Closes
+
+if TYPE_CHECKING:
+    from ragnarok.arena.assembled import Parts
+
+
+def open_roster(path: Path, say: Callable[[str], None] = lambda _: None) -> Roster:
+    """Open every system that the file names; equal parts are shared. `say` hears what is being opened.
+
+    Raises what `read_configuration`, opening indexes, loading models and reading answer files raise.
+    """
+    # Not at the top: it loads torch, which reading and rating votes has no use for.
+    from ragnarok.arena.assembled import Parts
+
+    configuration = read_configuration(path)
+    with ExitStack() as failed:
+        parts = Parts(configuration.folder, say)
+        failed.callback(parts.close)
+        contenders: dict[str, Contender] = {}
+        for name, entry in configuration.systems.items():
+            contenders[name] = made = _contender(name, entry, configuration, parts)
+            if isinstance(made, Closes):
+                failed.callback(made.close)
+        failed.pop_all()
+    return Roster(contenders, configuration.topics, (parts,))
+
+
+def _contender(name: str, entry: Entry, configuration: Configuration, parts: "Parts") -> Contender:
+    if isinstance(entry, RemoteEntry):
+        return RemoteContender(name, entry.url, _key(name, entry.key_variable), entry.timeout)
+    if isinstance(entry, AnswersEntry):
+        index = None if entry.index is None else parts.index(entry.index)
+        questions = configuration.topics[entry.topics]
+        return AnswersContender(name, configuration.folder / entry.answers, entry.topics, questions, index)
+    return parts.contender(name, entry)
+
+
+def _key(name: str, variable: str | None) -> str:
+    if variable is None:
+        return ""
+    key = os.environ.get(variable, "").strip()
+    if not key or not key.isascii():
+        raise BadSetting(f"the system {name!r} takes its API key from {variable}, which holds none; set it")
+    return key

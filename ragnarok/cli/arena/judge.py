@@ -1,0 +1,73 @@
+"""`ragnarok arena judge`: a model's votes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragnarok.arena.types import Board
+from ragnarok.cli.arena.shared import STORE, Store, opened
+from ragnarok.cli.console import Steps, out, print_json
+from ragnarok.cli.options import Json, ModelName, OpenAIModel, OpenAITimeout, OpenAIUrl, read_openai
+
+if TYPE_CHECKING:
+    from ragnarok.arena.judge import Judge
+
+
+def judge(
+    store: Store = STORE,
+    model: ModelName = "smollm2-135m",
+    openai_base_url: OpenAIUrl = "",
+    openai_model: OpenAIModel = "",
+    openai_timeout: OpenAITimeout = 60.0,
+    board: Annotated[
+        Board | None, typer.Option(help="Vote on this alone: answer or evidence. Default: on both.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many battles.")] = None,
+    json: Json = False,
+) -> None:
+    """Have a model vote on every battle that it has not voted on: a model here, or one behind an endpoint.
+
+    Each battle is judged in both orders; where the two disagree, the vote is a tie. Votes are kept as they
+    come, as those of a model: run the command again after an interruption and it goes on. With
+    --openai-base-url the endpoint's model judges.
+
+    Example: ragnarok arena judge --openai-base-url http://localhost:8000/v1 --openai-model large
+    """
+    from ragnarok.arena.judge import judge_battle
+
+    steps = Steps()
+    boards: tuple[Board, ...] = ("answer", "evidence") if board is None else (board,)
+    kept = 0
+    with opened(store) as arena, _judge(model, openai_base_url, openai_model, openai_timeout, steps) as asked:
+        waiting = arena.unjudged(asked.name)[:limit]
+        with steps.stages(f"{len(waiting)} battles judged by {asked.name}") as progress:
+            for number, battle_id in enumerate(waiting):
+                progress("battles", number, len(waiting))
+                kept += arena.add_vote(judge_battle(asked, arena.battle(battle_id), boards))
+            progress("battles", len(waiting), len(waiting))
+    if json:
+        print_json({"judge": asked.name, "votes": kept})
+    else:
+        out.print(f"{kept} votes of {asked.name} are new", markup=False)
+
+
+@contextmanager
+def _judge(model: str, base_url: str, openai_model: str, timeout: float, steps: Steps) -> Iterator["Judge"]:
+    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from ragnarok.arena.judge import ModelJudge
+    from ragnarok.arena.speakers import EndpointSpeaker, LocalSpeaker
+    from ragnarok.pipeline import close_parts
+    from rerank.model import load_model
+
+    options = read_openai("openai", base_url, openai_model, timeout) if base_url or openai_model else None
+    if options is None:
+        with steps.step("model ready"):
+            speaker: EndpointSpeaker | LocalSpeaker = LocalSpeaker(load_model(model))
+    else:
+        speaker = EndpointSpeaker(options)
+    try:
+        yield ModelJudge(speaker)
+    finally:
+        close_parts(speaker)

@@ -1,0 +1,95 @@
+"""`ragnarok arena rate`: the board."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragnarok.arena.types import Board, VoterKind
+from ragnarok.cli.arena.shared import STORE, Store, opened, print_board
+from ragnarok.cli.console import err, out, print_json
+from ragnarok.cli.options import Json
+
+if TYPE_CHECKING:
+    from ragnarok.arena.boards import Leaderboard
+
+
+def rate(
+    store: Store = STORE,
+    board: Annotated[Board, typer.Option(help="What was voted on: answer or evidence.")] = "answer",
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Votes from this day on, in UTC.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Votes before this day, in UTC.")
+    ] = None,
+    topics: Annotated[
+        str | None, typer.Option(help="Votes on this topic set; '' is the voters' own questions.")
+    ] = None,
+    voters: Annotated[VoterKind | None, typer.Option(help="Votes of this kind: human or model.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="A voter to leave out; may be repeated.")] = None,
+    suspects: Annotated[
+        bool, typer.Option(help="Count voters who vote against all others or by the side, too.")
+    ] = True,
+    component: Annotated[
+        str | None,
+        typer.Option(help="Rate this component (index, reranker, …) by battles that differ in it alone."),
+    ] = None,
+    style: Annotated[bool, typer.Option("--style", help="Hold words, citations and sources equal.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Draw the ratings into this file (SVG).")
+    ] = None,
+    matrix: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Draw who beats whom into this file (SVG).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Rate an arena's systems by its votes: ratings with 95 % intervals, ranks, and counts.
+
+    There are no ratings where votes do not join all systems that met; the groups that can be rated are named.
+
+    Example: ragnarok arena rate --store arena.db --board evidence --voters human --style
+    """
+    from ragnarok.arena.boards import leaderboard
+    from ragnarok.arena.components import component_columns
+    from ragnarok.arena.filters import Filters
+    from ragnarok.arena.suspicion import suspects as suspected
+
+    with opened(store) as arena:
+        columns = arena.columns()
+    left_out = frozenset(without or ())
+    if not suspects:
+        left_out |= suspected(columns, board=board)
+        err.print(f"left out: {', '.join(sorted(left_out)) or 'nobody'}", markup=False)
+    filters = Filters(
+        board=board,
+        since=_utc(since),
+        until=_utc(until),
+        topics=topics,
+        voters=voters,
+        without=left_out,
+        style=style,
+    )
+    made = leaderboard(columns if component is None else component_columns(columns, component), filters)
+    _draw(made, picture, matrix)
+    if json:
+        print_json(made.record())
+        return
+    print_board(made)
+    for path in filter(None, (picture, matrix)):
+        out.print(str(path), soft_wrap=True, markup=False)
+
+
+def _draw(board: "Leaderboard", picture: Path | None, matrix: Path | None) -> None:
+    # Here, not at the top: drawing takes a second to import.
+    from ragnarok.arena.pictures import rating_plot, win_matrix
+    from ragnarok.trec.files import write_lines
+
+    for path, drawn in ((picture, rating_plot), (matrix, win_matrix)):
+        if path is not None:
+            write_lines(path, drawn(board).splitlines())
+
+
+def _utc(day: datetime | None) -> datetime | None:
+    return None if day is None else day.replace(tzinfo=UTC)

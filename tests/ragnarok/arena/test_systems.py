@@ -1,0 +1,304 @@
+"""The arena's configuration: what it opens, what is shared, and what it refuses."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI, Request, Response
+
+from indexes import build_index
+from ragnarok.arena.assembled import PipelineContender
+from ragnarok.arena.configuration import read_configuration
+from ragnarok.arena.contenders import Contender, Roster, output_of
+from ragnarok.arena.external import MOST_BYTES, RemoteContender
+from ragnarok.arena.systems import open_roster
+from ragnarok.errors import (
+    BadFormat,
+    BadQuery,
+    BadSetting,
+    EndpointBroken,
+    EndpointBusy,
+    EndpointDenied,
+    EndpointRejected,
+    EndpointTimeout,
+    EndpointUnreachable,
+    NotFound,
+)
+from ragnarok.generators import QuoteGenerator
+from ragnarok.pipeline import Event, Reranked, Result, Retrieved
+from ragnarok.rerankers import KeepOrder
+from ragnarok.types import Sentence
+from service.settings import Settings
+from tests.service.fakes import a_pipeline
+from tests.service.running import served, server_of
+
+DOCUMENTS = [
+    {"id": "d1", "title": "Fruit", "text": "Bananas are rich in potassium."},
+    {"id": "d2", "text": "A mill grinds grain into flour."},
+]
+
+
+def answer_line(qid: str, run: str = "theirs", cited: str = "d1") -> str:
+    record = {
+        "metadata": {
+            "team_id": "t",
+            "run_id": run,
+            "type": "automatic",
+            "narrative_id": qid,
+            "narrative": "q?",
+        },
+        "references": [cited],
+        "answer": [{"text": f"The answer to {qid}.", "citations": [0]}],
+    }
+    return json.dumps(record)
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an index `tiny`, a topic set and an answer file."""
+    folder = tmp_path_factory.mktemp("arena")
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text("\n".join(map(json.dumps, DOCUMENTS)))
+    build_index(corpus, "tiny", parts=("bm25",), root=folder)
+    (folder / "topics.tsv").write_text("q1\twhat are bananas?\nq2\twhat does a mill do?\n")
+    (folder / "answers.jsonl").write_text("\n".join(map(answer_line, ("q1", "q2"))))
+    return folder
+
+
+def arena_of(shelf: Path, text: str) -> Path:
+    file = shelf / "arena.toml"
+    file.write_text(text)
+    return file
+
+
+def last(contender: Contender, question: str, qid: str | None = None) -> Result:
+    *_, result = contender.stream(question, qid)
+    assert isinstance(result, Result)
+    return result
+
+
+LOCAL = """
+[topics]
+set = "topics.tsv"
+
+[systems.plain]
+index = "./tiny"
+model = "{model}"
+rerank = false
+
+[systems.again]
+index = "./tiny"
+model = "{model}"
+rerank = false
+k1 = 2.0
+
+[systems.joint]
+index = "./tiny"
+model = "{model}"
+mode = "joint"
+
+[systems.theirs]
+answers = "answers.jsonl"
+topics = "set"
+index = "./tiny"
+"""
+
+
+@pytest.fixture
+def roster(shelf: Path, saved: Path) -> Iterator[Roster]:
+    """Three pipelines over one index and one model, and a file."""
+    said: list[str] = []
+    opened = open_roster(arena_of(shelf, LOCAL.format(model=saved)), said.append)
+    assert said == ["opening index ./tiny", f"loading model {saved}"]
+    yield opened
+    opened.close()
+
+
+def test_pipelines_share_what_is_equal(roster: Roster) -> None:
+    plain, again, joint = (roster.contenders[name] for name in ("plain", "again", "joint"))
+    assert isinstance(plain, PipelineContender)
+    assert isinstance(again, PipelineContender)
+    assert isinstance(joint, PipelineContender)
+    assert plain.pipeline.generator is again.pipeline.generator is joint.pipeline.generator
+    assert plain.pipeline.reranker is again.pipeline.reranker is not joint.pipeline.reranker
+    assert isinstance(plain.pipeline.reranker, KeepOrder)
+    assert isinstance(plain.pipeline.generator, QuoteGenerator)
+
+
+def test_systems_that_differ_in_one_thing_differ_in_one_component(roster: Roster) -> None:
+    plain, again, joint, _ = (system.components for system in roster.systems)
+    assert {name for name in plain if plain[name] != again[name]} == {"first_stage"}
+    assert {name for name in plain if plain[name] != joint[name]} == {"reranker"}
+    assert (plain["reranker"], joint["reranker"], plain["generator"]) == ("none", "joint", "quote")
+    assert (plain["first_stage"], again["first_stage"]) == ("bm25 k1=0.9 b=0.4", "bm25 k1=2 b=0.4")
+    assert len({system.digest for system in roster.systems}) == 4
+
+
+def test_a_pipeline_answers(roster: Roster) -> None:
+    events = list(roster.find("plain").stream("what is rich in potassium?"))
+    assert [type(event) for event in events[:2]] == [Retrieved, Reranked]
+    result = events[-1]
+    assert isinstance(result, Result)
+    output = output_of(roster.find("plain").system, result)
+    assert (output.system, output.hits[0].docid) == ("plain", "d1")
+    assert output.digest == roster.systems[0].digest
+    with pytest.raises(BadQuery):
+        list(roster.find("joint").stream(" "))
+
+
+def test_a_file_answers_its_topics_only(roster: Roster) -> None:
+    theirs = roster.find("theirs")
+    result = last(theirs, "what are bananas?", "q1")
+    assert [sentence.text for sentence in result.answer.sentences] == ["The answer to q1."]
+    assert result.hits[0].passage.text == "Bananas are rich in potassium."
+    for qid in (None, "q9"):
+        with pytest.raises(NotFound, match="has no answer to topic"):
+            last(theirs, "what are bananas?", qid)
+    assert [one.system.name for one in roster.meeting()] == ["plain", "again", "joint"]
+    assert [one.system.name for one in roster.meeting("set")] == ["plain", "again", "joint", "theirs"]
+    assert roster.topic("set", "q2").text == "what does a mill do?"
+    with pytest.raises(NotFound, match="no topic 'q9'"):
+        roster.topic("set", "q9")
+    with pytest.raises(NotFound, match="no system 'x'; there are plain, again"):
+        roster.find("x")
+
+
+def test_a_changed_file_is_another_configuration(shelf: Path) -> None:
+    text = """
+    topics = {set = "topics.tsv"}
+    systems.one = {answers = "answers.jsonl", topics = "set"}
+    systems.two = {answers = "other.jsonl", topics = "set"}
+    """
+    digests = []
+    for cited in ("d1", "unknown"):
+        (shelf / "other.jsonl").write_text("\n".join(answer_line(q, "other", cited) for q in ("q1", "q2")))
+        with closing(open_roster(arena_of(shelf, text))) as roster:
+            digests.append([system.digest for system in roster.systems])
+            assert last(roster.find("two"), "?", "q1").hits[0].passage.text == ""
+    assert digests[0][0] == digests[1][0]
+    assert digests[0][1] != digests[1][1]
+
+
+TWO = "[systems.a]\nurl = 'http://h'\n[systems.b]\nurl = 'http://i'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "says"),
+    [
+        ("[systems", BadSetting, "is not TOML"),
+        ("", BadSetting, r"0 system\(s\); an arena needs two"),
+        ("[system.a]\n", BadSetting, "no key 'system'; did you mean systems"),
+        ("other = 1", BadSetting, "no key 'other'; there are topics, systems"),
+        ("systems = 3", BadSetting, r"\[systems\], not 3"),
+        ("systems.a = 3", BadSetting, r"\[systems.a\] is a table of its own, not 3"),
+        ("[systems.a]\nindx = 'x'", BadSetting, r"\[systems.a\]: there is no key 'indx'; did you mean index"),
+        ("[systems.a]\nurl = 'http://h'\nmodel = 'm'", BadSetting, "no key 'model'"),
+        ("[systems.a]\nmode = 'never'", BadSetting, "mode = 'never'"),
+        ("[systems.a]\ntop_k = '5'", BadSetting, "top_k = '5'"),
+        ("[systems.a]\ntop_k = 0", BadSetting, "top_k = 0"),
+        ("[systems.a]\nurl = 'host'", BadSetting, "is no address such as"),
+        ("[systems.a]\nurl = 'http://u:p@host'", BadSetting, "is no address such as"),
+        ("[systems.a]\nanswers = 'x'", BadSetting, "topics"),
+        ("[systems.a]\nanswers = 'x'\ntopics = 't'", BadSetting, "no topic set 't' under"),
+        ("[systems.' ']\nurl = 'http://h'", BadSetting, "1 to 80 characters"),
+        ("[topics]\nset = 3", BadSetting, "a topic file's path, not 3"),
+        ("[topics]\nset = 'no.tsv'\n" + TWO, NotFound, "no.tsv"),
+        ("[topics]\nset = 'arena.toml'\n" + TWO, BadFormat, "line 1"),
+    ],
+)
+def test_a_wrong_entry_is_named(tmp_path: Path, text: str, kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        read_configuration(arena_of(tmp_path, text))
+
+
+def test_a_missing_configuration_key_or_answer_is_named(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotFound, match="cannot be read"):
+        read_configuration(shelf / "none.toml")
+    monkeypatch.setenv("EMPTY_KEY", " ")
+    with pytest.raises(BadSetting, match="EMPTY_KEY, which holds none"):
+        open_roster(arena_of(shelf, TWO + "key_variable = 'EMPTY_KEY'"))
+    part = (
+        "topics = {set = 'topics.tsv'}\nsystems.a = {answers = 'part.jsonl', topics = 'set'}\nsystems.b = {}"
+    )
+    for lines, says in ((["q1"], "'q2' for one"), (["q1", "q2", "q1"], "answered twice")):
+        (shelf / "part.jsonl").write_text("\n".join(map(answer_line, lines)))
+        with pytest.raises(BadFormat, match=says):
+            open_roster(arena_of(shelf, part))
+
+
+def test_a_remote_system_answers_as_the_service_does() -> None:
+    here = a_pipeline().ask("what is it?")
+    with server_of(a_pipeline(), Settings()) as address, closing(RemoteContender("far", address)) as far:
+        assert far.system.components == {"url": address}
+        *events, result = far.stream(" what  is it? ")
+    assert isinstance(result, Result)
+    sentences: list[Event] = [event for event in events if isinstance(event, Sentence)]
+    assert (result.query, result.hits, result.answer) == (here.query, here.hits, here.answer)
+    assert sentences == list(here.answer.sentences)
+    assert result.timings.keys() == here.timings.keys()
+
+
+def failing(status: int, body: bytes = b"{}") -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/v1/query")
+    async def query(request: Request) -> Response:
+        assert request.headers["authorization"] == "Bearer key"
+        return Response(body, status)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, b"", EndpointDenied),
+        (429, b"", EndpointBusy),
+        (422, b"", EndpointRejected),
+        (307, b"", EndpointBroken),
+        (500, b"", EndpointBroken),
+        (200, b"no JSON", EndpointBroken),
+        (200, b"[]", EndpointBroken),
+        (200, b"{}", EndpointBroken),
+        (200, b"[" * 100_000, EndpointBroken),
+        (200, b'{"hits": 3, "answer": {"sentences": [], "references": []}}', EndpointBroken),
+        (200, b'{"hits": [{"docid": "d"}], "answer": {"sentences": [], "references": []}}', EndpointBroken),
+        (
+            200,
+            b'{"answer": {"sentences": [{"text": "t", "citations": [1]}], "references": []}}',
+            EndpointBroken,
+        ),
+        (200, b" " * (MOST_BYTES + 1), EndpointBroken),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_a_remote_failure_has_its_name(status: int, body: bytes, kind: type[Exception]) -> None:
+    with (
+        served(failing(status, body)) as address,
+        closing(RemoteContender("far", address, "key")) as far,
+        pytest.raises(kind) as caught,
+    ):
+        last(far, "why?")
+    assert address in str(caught.value)
+
+
+def test_a_remote_that_is_away_or_slow_is_named() -> None:
+    with served(FastAPI()) as address:
+        pass
+    with closing(RemoteContender("far", address)) as far, pytest.raises(EndpointUnreachable):
+        last(far, "why?")
+    slow = FastAPI()
+
+    @slow.post("/v1/query")
+    async def query() -> None:
+        await asyncio.sleep(1)
+
+    with (
+        served(slow) as address,
+        closing(RemoteContender("far", address, timeout=0.2)) as far,
+        pytest.raises(EndpointTimeout, match=r"0\.2 s"),
+    ):
+        last(far, "why?")
