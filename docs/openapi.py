@@ -15,7 +15,8 @@ TARGET = Path(__file__).with_name("openapi.json")
 
 def document() -> str:
     """The document as it is kept: sorted, so that changes can be read."""
-    described = create_app(Settings.model_construct(), Parts()).openapi()
+    settings = Settings.model_construct(arena=Path("arena.toml"))
+    described = create_app(settings, Parts()).openapi()
     return json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -1,181 +1,152 @@
 """Results that were computed before: in Redis, for as long as they may be used.
 
-A result's address is a digest of everything that it depends on, so what changes is found no more. What stands
-there and is no such result counts as missing and is replaced. Equal requests in the air are answered by one
-computation: within a process always, across processes where Redis is there. Knows nothing of routes.
+A result is bytes, sent as they were kept. Its address is a digest of everything that it depends on, so what
+changes is found no more. What stands there and was not kept by this module, for this address, counts as
+missing and is replaced. Equal requests in the air are answered by one computation (`service.flights`). Knows
+nothing of routes, nor of what the bytes mean.
 """
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
-from typing import Generic, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from service.context import current
+from service.flights import Flights, Make
+from service.identity import EDITION
+from service.reader import AT_ONCE, Reader
 from service.shared import SharedRedis
 
-VERSION = 1
-"""Part of every address and value. Raise it when the same request begins to give another result."""
+MAX_BYTES = 2**20
+"""The largest result that is kept."""
 
-LEASE_SECONDS = 5.0
-"""How long a process may compute before another one that wants the same does so too."""
-
-POLL_SECONDS = 0.05
+MARK = 16
+"""Bytes before each kept result: a digest of it and its address."""
 
 Outcome = Literal["hit", "miss", "off"]
-Kind = Literal["answer"]
+Kind = Literal["answer", "search", "scores"]
 
-T = TypeVar("T", bound=BaseModel)
+COSTLY: frozenset[Kind] = frozenset({"answer", "scores"})
+"""Kinds that take so long to compute that processes wait for one another."""
 
-
-@dataclass(slots=True)
-class _Flight:
-    """One computation, and how many wait for it."""
-
-    task: asyncio.Task[BaseModel]
-    waiting: int = 0
-
-
-class Slot(Generic[T]):
-    """The place of one result: `find` it, or `keep` it once it is there."""
-
-    def __init__(self, cache: "Cache", kind: Kind, key: str, model: type[T]) -> None:
-        """Name the place."""
-        self._cache, self.kind, self.key, self.model = cache, kind, key, model
-
-    async def find(self) -> T | None:
-        """The result, if there is one."""
-        shared = self._cache.shared
-        if shared is None:
-            return None
-        text = await shared.ask(lambda redis: redis.get(self.key))
-        if text is None:
-            return None
-        try:
-            record = json.loads(text)
-            if record["version"] != VERSION or record["key"] != self.key:
-                return None
-            return self.model.model_validate(record["value"])
-        except (ValueError, TypeError, KeyError, RecursionError, ValidationError):
-            return None
-
-    async def keep(self, result: T) -> None:
-        """Keep a result, unless it is larger than may be kept."""
-        shared, seconds = self._cache.shared, self._cache.seconds
-        record = {"version": VERSION, "key": self.key, "value": result.model_dump(mode="json")}
-        value = json.dumps(record, ensure_ascii=False).encode()
-        if shared is not None and len(value) <= self._cache.max_bytes:
-            await shared.ask(lambda redis: redis.set(self.key, value, ex=seconds))
+T = TypeVar("T")
 
 
 class Cache:
     """The results of one service; off without a Redis. All methods belong to one event loop."""
 
     def __init__(
-        self,
-        shared: SharedRedis | None,
-        *,
-        seconds: int = 3600,
-        max_bytes: int = 2**20,
-        scope: Callable[[], object] = lambda: None,
+        self, shared: SharedRedis | None, *, seconds: int = 3600, max_bytes: int = MAX_BYTES
     ) -> None:
-        """Keep results of at most `max_bytes` each for `seconds`.
-
-        `scope` says, in JSON, what all results depend on beside their request, and None while that is not
-        known (nothing is kept then).
-        """
+        """Keep results of at most `max_bytes` each for `seconds`."""
         self.shared, self.seconds, self.max_bytes = shared, seconds, max_bytes
-        self._scope = scope
         self.told: Callable[[Kind, Outcome], None] = lambda *_: None
         """Hears what became of each request."""
-        self._flights: dict[str, _Flight] = {}
+        self._reader = None if shared is None else Reader(shared)
+        self.flights = Flights(shared, self.find, self.keep)
+        """What is being made."""
 
     async def close(self) -> None:
         """Close the connections."""
         if self.shared is not None:
             await self.shared.close()
 
-    def slot(self, kind: Kind, parts: object, model: type[T]) -> Slot[T] | None:
-        """The place of the result that `parts` (JSON) ask for; None where nothing is kept."""
-        scope = self._scope() if self.shared is not None else None
-        if scope is None:
-            return None
-        told = json.dumps([VERSION, kind, scope, parts], sort_keys=True, ensure_ascii=False, default=str)
-        digest = blake2b(told.encode(errors="surrogatepass"), digest_size=20).hexdigest()
-        return Slot(self, kind, f"ragnarok:{kind}:{digest}", model)
+    async def find(self, addresses: Sequence[str]) -> dict[str, bytes]:
+        """The results that there are, by their addresses."""
+        if self._reader is None:
+            return {}
+        found: dict[str, bytes] = {}
+        for some in _pieces(addresses):
+            for address, value in zip(some, await self._reader.read(some), strict=True):
+                if value is not None and value[:MARK] == _mark(address, value[MARK:]):
+                    found[address] = value[MARK:]
+        return found
 
-    def tell(self, kind: Kind, outcome: Outcome) -> None:
-        """Say what became of a request, to its client and to the counters."""
-        current().cache = outcome
-        self.told(kind, outcome)
+    async def keep(self, results: Iterable[tuple[str, bytes]]) -> None:
+        """Keep results at their addresses, but those that are larger than may be kept."""
+        shared, seconds = self.shared, self.seconds
+        small = [(address, value) for address, value in results if len(value) <= self.max_bytes]
+        for some in _pieces(small if shared is not None else []):
+            assert shared is not None
+            pipeline = shared.redis.pipeline(transaction=False)
+            for address, value in some:
+                pipeline.set(address, _mark(address, value) + value, ex=seconds)
+            await shared.ask(partial(_run, pipeline), writes=True)
 
-    async def get_or_make(
-        self, kind: Kind, parts: object, model: type[T], make: Callable[[], Awaitable[T]]
-    ) -> T:
-        """The result of `parts`, found or made. Raises what `make` raises; whoever waits may be cancelled.
+    async def look(self, kind: Kind, scope: object, parts: Sequence[object]) -> "Wanted":
+        """Look for the result of each of `parts`, and say what was found.
 
-        `make` ends, cancelled, when nobody waits for it any more.
+        `scope` is what results depend on beside these. Both are JSON; nothing is kept where the scope is not
+        known (None).
         """
-        slot = self.slot(kind, parts, model)
-        if slot is None:
-            self.tell(kind, "off")
-            return await make()
-        if found := await slot.find():
-            self.tell(kind, "hit")
-            return found
-        self.tell(kind, "miss")
-        key = slot.key
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.ensure_future(self._make(slot, make)))
-            flight.task.add_done_callback(lambda task: self._land(key, task))
-        flight.waiting += 1
-        try:
-            result = await asyncio.shield(flight.task)
-        finally:
-            flight.waiting -= 1
-            if not flight.waiting and not flight.task.done():
-                # Left before it has landed: whoever comes next must not join what is being ended.
-                self._flights.pop(slot.key, None)
-                flight.task.cancel()
-        assert isinstance(result, model)
-        return result
+        if self.shared is None or scope is None:
+            self._tell(kind, ["off"] * len(parts))
+            return Wanted(self, kind, None, {}, len(parts))
+        addresses = [_address(kind, scope, one) for one in parts]
+        found = await self.find(addresses)
+        self._tell(kind, ["hit" if address in found else "miss" for address in addresses])
+        return Wanted(self, kind, addresses, found, len(parts))
 
-    def _land(self, key: str, task: asyncio.Task[BaseModel]) -> None:
-        if key in self._flights and self._flights[key].task is task:
-            del self._flights[key]
-        if not task.cancelled():
-            task.exception()  # Asked for: it is no news where everyone who waited has left.
+    def _tell(self, kind: Kind, outcomes: Sequence[Outcome]) -> None:
+        # To its client, a request is a hit where all of it was there.
+        current().cache = next((one for one in outcomes if one != "hit"), "hit")
+        for outcome in outcomes:
+            self.told(kind, outcome)
 
-    async def _make(self, slot: Slot[T], make: Callable[[], Awaitable[T]]) -> BaseModel:
-        async with self._alone(slot) as made:
-            if made is not None:
-                return made
-            result = await make()
-            await slot.keep(result)
-            return result
 
-    @asynccontextmanager
-    async def _alone(self, slot: Slot[T]) -> AsyncIterator[T | None]:
-        """Hold the lease on a result, or wait for who holds it; what they have made, if they have."""
-        shared, lease = self.shared, f"{slot.key}:lease"
-        assert shared is not None
-        milliseconds = int(LEASE_SECONDS * 1000)
-        mine, made = None, None
-        end = asyncio.get_running_loop().time() + LEASE_SECONDS
-        while asyncio.get_running_loop().time() < end:
-            mine = await shared.ask(lambda redis: redis.set(lease, b"1", nx=True, px=milliseconds))
-            if mine or not shared.up:
-                break
-            await asyncio.sleep(POLL_SECONDS)
-            if made := await slot.find():
-                break
-        try:
-            yield made
-        finally:
-            if mine:
-                await asyncio.shield(shared.ask(lambda redis: redis.delete(lease)))
+class Wanted:
+    """The results that a request wants: those that are there, and those that are to be made."""
+
+    def __init__(
+        self, cache: Cache, kind: Kind, addresses: list[str] | None, found: dict[str, bytes], count: int
+    ) -> None:
+        """`found` stands at some of `addresses`; without addresses, nothing is kept of `count` results."""
+        self._cache, self._kind, self._addresses, self._count = cache, kind, addresses, count
+        self._found = found
+
+    @property
+    def there(self) -> list[bytes] | None:
+        """All results in their order, if all are there."""
+        if self._addresses is None or any(one not in self._found for one in self._addresses):
+            return None
+        return [self._found[one] for one in self._addresses]
+
+    async def made(self, make: Make, sure: Callable[[], bool] = lambda: True) -> list[bytes]:
+        """All results. Raises what `make` raises; who waits may be cancelled.
+
+        `make` is given the positions of those that are missing, and is cancelled when nobody waits for it any
+        more: equal requests wait together. What it made is kept if `sure()` says that it is what was wanted.
+        """
+        if self._addresses is None:
+            return list(await make(range(self._count)))
+        # Of two equal parts, one is made.
+        missing = {one: place for place, one in enumerate(self._addresses) if one not in self._found}
+        flights, alone = self._cache.flights, self._kind in COSTLY
+        self._found |= await flights.make(missing, make, sure, alone=alone)
+        return [self._found[one] for one in self._addresses]
+
+    async def keep(self, results: Sequence[bytes]) -> None:
+        """Keep results that were made elsewhere, in their order."""
+        if self._addresses is not None:
+            await self._cache.keep(zip(self._addresses, results, strict=True))
+
+
+async def _run(pipeline: Pipeline, _: Redis) -> None:
+    await pipeline.execute()
+
+
+def _address(kind: Kind, scope: object, parts: object) -> str:
+    told = json.dumps([EDITION, scope, parts], sort_keys=True)
+    return f"ragnarok:{kind}:{blake2b(told.encode(), digest_size=20).hexdigest()}"
+
+
+def _mark(address: str, value: bytes) -> bytes:
+    return blake2b(value, digest_size=MARK, key=address.encode()[-64:]).digest()
+
+
+def _pieces(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))

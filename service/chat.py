@@ -21,11 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from ragnarok.errors import BadQuery, NotFound
 from ragnarok.pipeline import Event, Reranked, Result, Retrieved
 from ragnarok.types import Passage, Sentence
+from service.answers import Answers
+from service.context import current
 from service.desk import Desk
 from service.door import JsonRoute
-from service.problems import Problem, for_openai, problem_of
+from service.problems import for_openai, problem_of, problems_of
 from service.schema import QueryRequest
-from service.stream import event_stream, one_result
+from service.sse import event_content
 
 MODEL = "ragnarok"
 """The one model that is listed. Requests may name any: clients have names of their own built in."""
@@ -268,9 +270,9 @@ class _Chunks:
         return _data({**self._head, "choices": [choice], **more})
 
 
-def chat_routes(desk: Desk) -> APIRouter:
-    """Questions to `desk` in OpenAI's form, and its list of models."""
-    router = APIRouter(prefix="/v1")
+def chat_routes(desk: Desk, answers: Answers) -> APIRouter:
+    """Questions to `desk` in OpenAI's form, unless `answers` has theirs, and its list of models."""
+    router = APIRouter(prefix="/v1", responses=problems_of(401, 429, 500, 503, 504))
     asking = APIRouter(prefix="/chat", route_class=JsonRoute)
     card = ModelCard(created=_now())
 
@@ -280,23 +282,23 @@ def chat_routes(desk: Desk) -> APIRouter:
         responses={
             200: {
                 "description": "The answer; or, streamed, chunks of it and [DONE]",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": event_content(),
             },
-            "default": {"description": "A problem, with the member error", "model": Problem},
+            **problems_of(400, 401, 408, 413, 415, 422, 429, 500, 502, 503, 504),
         },
         summary="Ask a question in OpenAI's form",
     )
     async def complete(asked: ChatRequest, request: Request, response: Response) -> Response | ChatCompletion:
         """Answer the last message of the user, alone and from the index."""
-        question = asked.question()
-        job = desk.ask(QueryRequest(query=question))
+        said = asked.question()
+        question = desk.check(QueryRequest(query=said))
         if asked.stream:
             usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
-            return event_stream(job, _Chunks(question, usage=usage))
-        response.headers["Cache-Control"] = "no-store"
-        result = await one_result(job, request)
+            return await answers.events(question, _Chunks(said, usage=usage))
+        result = await answers.result(question, request)
+        response.headers.update({"Cache-Control": "no-store", "X-Cache": current().cache})
         # Nobody reads what is sent to a client that has left.
-        return Response(status_code=204) if result is None else _completion(question, result)
+        return Response(status_code=204) if result is None else _completion(said, result)
 
     @router.get("/models", summary="The models that can be asked: one")
     async def models() -> ModelList:
@@ -305,7 +307,7 @@ def chat_routes(desk: Desk) -> APIRouter:
 
     @router.get(
         "/models/{name}",
-        responses={404: {"description": "No such model", "model": Problem}},
+        responses=problems_of(404, 422),
         summary="A model",
     )
     async def model(name: str) -> ModelCard:

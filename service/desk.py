@@ -5,16 +5,19 @@ Knows settings, parts and worker; nothing of HTTP.
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ragnarok.errors import BadQuery
 from ragnarok.pipeline import Event, Pipeline, Result
 from ragnarok.query import clean_query
+from service.context import current
 from service.errors import NotReady
+from service.identity import subject_of
 from service.parts import Parts, build_parts, parts_of
 from service.schema import QueryRequest
-from service.settings import Settings
+from service.settings import STAGES, Settings
 from service.worker import Job, Worker
 
 T = TypeVar("T")
@@ -22,6 +25,14 @@ T = TypeVar("T")
 LOADING = "the index and the model are still being loaded; ask again in a moment"
 
 _log = logging.getLogger("uvicorn.error")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, cleaned, and of how many passages it is answered."""
+
+    text: str
+    depth: int
 
 
 class Desk:
@@ -37,6 +48,12 @@ class Desk:
         """Why opening failed."""
         self.timed: Callable[[str, float], None] = lambda *_: None
         """Hears how many seconds each stage of a question took."""
+        self.traced: Callable[[Iterator[Event]], Iterator[Event]] = lambda events: events
+        """Stands between the pipeline and who hears its events."""
+        self.waited: Callable[[float], None] = lambda _: None
+        """Hears how many seconds each request waited to be begun."""
+        self.worded: Callable[[str, int], None] = lambda *_: None
+        """Hears how many words each question, and each answer, has."""
         self._worker = self._workers()
 
     @property
@@ -52,11 +69,28 @@ class Desk:
         return self._parts
 
     @property
-    def identity(self) -> object:
-        """What answers depend on beside the question, in JSON; None where that is not known."""
-        if self._parts is None or self._parts.identity is None:
+    def identity(self) -> dict[str, str] | None:
+        """What answers depend on beside the question: each stage's identity; None where one is not known."""
+        if self._parts is None:
             return None
-        return [self.settings.model_dump(mode="json"), self._parts.identity]
+        found = {stage: self._parts.identity(stage) for stage in STAGES}
+        known = {stage: identity for stage, identity in found.items() if identity is not None}
+        return known if len(known) == len(STAGES) else None
+
+    def identities(self) -> dict[str, str]:
+        """What the stages that are done here depend on, and each index that is searched.
+
+        Raises `NotReady`.
+        """
+        parts, here = self.parts, self.settings.stages_here()
+        names = [] if parts.library is None else list(parts.library.indexes)
+        found = {
+            subject_of("retrieval", name): parts.library.identity(name) for name in names if parts.library
+        }
+        for stage in ("rerank", "generation"):
+            if stage in here and (known := parts.identity(stage)) is not None:
+                found[stage] = known
+        return found
 
     @property
     def waiting(self) -> int:
@@ -79,8 +113,9 @@ class Desk:
     async def close(self) -> None:
         """Take no more requests, end those being worked on, and close what was built."""
         self._parts = None
-        await self._worker.close()
-        if self._built is not None:
+        if not await self._worker.close():
+            _log.warning("A pass of the model is still going on; what it uses is not closed")
+        elif self._built is not None:
             await asyncio.to_thread(self._built.close)
             self._built = None
 
@@ -89,28 +124,38 @@ class Desk:
         parts = self.parts
         return self._worker.submit(lambda: make(parts))
 
-    def ask(self, request: QueryRequest) -> Job[Event]:
-        """Queue a question up. Raises `BadQuery`, `NotReady`, `Busy` and `Stopping`."""
+    def check(self, request: QueryRequest) -> Question:
+        """The question that is asked. Raises `BadQuery` and `NotReady`."""
         query, depth = clean_query(request.query), request.depth
         if depth is not None and depth > self.settings.max_depth:
             raise BadQuery(
                 f"a depth of {depth} is over this service's limit of {self.settings.max_depth}; ask for less"
             )
+        current().question = query
+        return Question(query, depth or self.parts.depth)
+
+    def ask(self, question: Question) -> Job[Event]:
+        """Queue a question up. Raises `NotReady`, `Busy` and `Stopping`."""
+        query = question.text
         pipeline = self.parts.pipeline
         if pipeline is None:
             raise NotReady("this process does one stage only; ask the gateway")
 
         def events(_: Parts) -> Generator[Event]:
-            for event in pipeline.stream(query, depth=depth):
+            for event in self.traced(pipeline.stream(query, depth=question.depth)):
                 if isinstance(event, Result):
                     for stage, seconds in event.timings.items():
                         self.timed(stage, seconds)
+                    self.worded("question", len(query.split()))
+                    self.worded("answer", sum(len(one.text.split()) for one in event.answer.sentences))
                 yield event
 
         return self.submit(events)
 
     def _workers(self) -> Worker:
-        return Worker(self.settings.max_waiting, self.settings.threads)
+        return Worker(
+            self.settings.max_waiting, self.settings.threads, waited=lambda seconds: self.waited(seconds)
+        )
 
     def _build(self) -> Generator[Parts]:
         if self._given is not None:

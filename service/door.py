@@ -3,6 +3,7 @@
 Knows HTTP only; what the JSON must say is the schema's business.
 """
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -11,6 +12,15 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ASKING = ("/v1/", "/v2/")
+"""Paths that ask something; pages, health and counters hold nothing of anyone's, and are open to all."""
+
+
+def asks(scope: Scope) -> bool:
+    """Whether this is a request that asks something, and not one for what is open to all."""
+    path: str = scope.get("path", "")
+    return scope["type"] == "http" and path.startswith(ASKING)
 
 
 class BodyLimit:
@@ -58,11 +68,31 @@ class JsonRoute(APIRoute):
             if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
                 raise HTTPException(415, "The body's charset is not UTF-8; send UTF-8.")
             try:
-                (await request.body()).decode()
+                body = (await request.body()).decode()
             except UnicodeDecodeError as error:
                 raise HTTPException(
                     400, f"The body is not UTF-8: byte {error.start} cannot be read."
                 ) from None
+            if half := lone_surrogate(body):
+                raise HTTPException(
+                    422, f"The body holds {half}, half a character that no text can hold; send whole ones."
+                )
             return await handle(request)
 
         return checked
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+
+def lone_surrogate(body: str) -> str:
+    """The first escape in JSON that is half of a pair without the other half; empty if there is none.
+
+    Python reads it, and fails wherever it is written in UTF-8 later on.
+    """
+    if not _SURROGATE.search(body):
+        return ""
+    # A backslash that is escaped begins no escape.
+    half = _SURROGATE.search(_PAIR.sub("", body.replace("\\\\", "")))
+    return half[0] if half else ""

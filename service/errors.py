@@ -9,6 +9,14 @@
     ├── UpstreamFailed    a service that does a stage cannot be reached, or gives no answer that can be used
     ├── UpstreamTimeout   such a service says nothing for too long
     ├── Unauthorized      a request brings no API key, or one that is not known
+    ├── LimitReached      a client has asked more than one client may
+    ├── BodyTooSlow       a request's body takes too long to arrive
+    ├── TookTooLong       a request takes longer than one may
+    ├── SideFailed        one of a battle's two systems could not answer
+    ├── NotFinished       a battle is voted on before both its answers are complete
+    ├── BattleOver        a battle is voted on that waits for no vote any more
+    ├── NoVoter           a vote comes without the cookie that says whose it is
+    ├── ForeignOrigin     a page of another site asks in a visitor's name
     └── Stopping      the service is being shut down
 
 `service.problems` says what each means to a client.
@@ -35,6 +43,23 @@ class Unauthorized(ServiceError):
     """A request brings no API key, or one that is not known."""
 
 
+class LimitReached(ServiceError):
+    """A client has asked more than one client may."""
+
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        """Say which limit; `wait` is after how many seconds there is room again, 0 where nobody knows."""
+        super().__init__(message)
+        self.wait = wait
+
+
+class BodyTooSlow(ServiceError):
+    """A request's body takes too long to arrive."""
+
+
+class TookTooLong(ServiceError):
+    """A request takes longer than one may."""
+
+
 class OverLimit(ServiceError):
     """More is asked for than one request may."""
 
@@ -58,3 +83,23 @@ class UpstreamFailed(ServiceError):
 
 class UpstreamTimeout(ServiceError):
     """A service that does a stage says nothing for too long."""
+
+
+class SideFailed(ServiceError):
+    """One of a battle's two systems could not answer."""
+
+
+class NotFinished(ServiceError):
+    """A battle is voted on before both its answers are complete."""
+
+
+class BattleOver(ServiceError):
+    """A battle is voted on that waits for no vote any more."""
+
+
+class NoVoter(ServiceError):
+    """A vote comes without the cookie that says whose it is."""
+
+
+class ForeignOrigin(ServiceError):
+    """A page of another site asks in a visitor's name."""

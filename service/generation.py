@@ -6,13 +6,16 @@ from fastapi import APIRouter, Request, Response
 
 from ragnarok.query import clean_query
 from ragnarok.types import Answer, Sentence
+from service.context import current
 from service.desk import Desk
 from service.door import JsonRoute
 from service.errors import OverLimit
+from service.identity import HEADER
 from service.parts import Parts
 from service.problems import problem_of, problems_of
 from service.schema import CitedSentence
 from service.schema_generation import GenerateRequest, GenerateResponse
+from service.sse import event_content
 from service.stream import event_stream, last_of, message, wants_events
 
 
@@ -42,9 +45,9 @@ def generation_routes(desk: Desk) -> APIRouter:
         responses={
             200: {
                 "description": "The answer; or, streamed, the events sentence, done and error",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": event_content("sentence", "done", "error"),
             },
-            **problems_of(400, 413, 415, 422, 429, 500, 503),
+            **problems_of(400, 401, 408, 413, 415, 422, 429, 500, 502, 503, 504),
         },
     )
     most = desk.settings.max_documents
@@ -63,6 +66,7 @@ def generation_routes(desk: Desk) -> APIRouter:
         With `stream` or an Accept of text/event-stream, every `sentence` is sent as soon as it is certain.
         """
         query, hits = clean_query(asked.text), asked.hits()
+        current().question = query
         if len(hits) > most:
             raise OverLimit(f"{len(hits):,} candidates are over this service's limit of {most:,}; send less")
 
@@ -71,9 +75,11 @@ def generation_routes(desk: Desk) -> APIRouter:
             yield from parts.generator.stream(query, hits)
 
         job = desk.submit(work)
+        identity = desk.parts.identity("generation")
+        said = {} if identity is None else {HEADER: identity}
         if wants_events(request, stream=asked.stream):
-            return event_stream(job, AnswerEvents(asked.qid))
-        response.headers["Cache-Control"] = "no-store"
+            return event_stream(job, AnswerEvents(asked.qid), said)
+        response.headers.update({"Cache-Control": "no-store", **said})
         answer = await last_of(job, request)
         # Nobody reads what is sent to a client that has left.
         if answer is None:

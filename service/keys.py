@@ -10,10 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ragnarok.errors import BadSetting
 from ragnarok.keys import KeyLine, digest_of, read_lines
 from service.context import current
+from service.door import asks
 from service.errors import Unauthorized
-from service.problems import problem_of
-
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ragnarok"'}
+from service.problems import answer
 
 
 class Keys:
@@ -60,13 +59,14 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, under the name of its key."""
-        if scope["type"] == "http" and scope["path"].startswith(("/v1/", "/v2/")):
+        if asks(scope):
             key = sent_key(Headers(scope=scope))
             line = self.keys.find(key) if key else None
             if line is None:
                 said = "this API key is not known here" if key else "this service wants an API key"
                 error = Unauthorized(f"{said}; send Authorization: Bearer KEY or X-API-Key: KEY")
-                await problem_of(error).response(_CHALLENGE)(scope, receive, send)
+                await answer(error, scope, receive, send)
                 return
-            current().client = line.name
+            asked = current()
+            asked.client, asked.rate = line.name, line.rate
         await self.app(scope, receive, send)

@@ -6,8 +6,10 @@ Names come from the settings alone: nothing is opened because a request names it
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from hashlib import blake2b
 
 from indexes import Hit, Index, IndexNotFound, Method, Passage, open_index
+from service.identity import identity_of
 from service.settings import Settings
 
 WARM_UP = "What is it?"
@@ -20,16 +22,27 @@ class Library:
     def __init__(self, indexes: Mapping[str, Index], settings: Settings) -> None:
         """Serve `indexes`, to be closed with this, with the method, k1 and b of `settings` unless asked."""
         self.indexes, self.settings = dict(indexes), settings
+        self._identities: dict[str, str] = {}
 
     @property
     def first(self) -> str:
         """The name of the index that questions are asked of."""
         return self.settings.index_name
 
-    @property
-    def identity(self) -> dict[str, object]:
-        """What searches depend on beside the settings: each index's manifest, which changes with its text."""
-        return {name: asdict(index.manifest) for name, index in self.indexes.items()}
+    def identity(self, name: str) -> str:
+        """What searches of an index depend on beside the request (`service.identity`).
+
+        That is its manifest and, of a Lucene index, its segments' own list, which no two builds share. Raises
+        `IndexNotFound`.
+        """
+        if name not in self._identities:
+            index = self.find(name)
+            lists = sorted(path for path in index.folder.rglob("segments_*") if path.is_file())
+            segments = [blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in lists]
+            self._identities[name] = identity_of(
+                "retrieval", self.settings, [asdict(index.manifest), segments]
+            )
+        return self._identities[name]
 
     def search(
         self,
@@ -42,14 +55,15 @@ class Library:
         b: float | None = None,
     ) -> list[list[Hit]]:
         """The best hits of each query. Raises `IndexNotFound`, `SearchError` and `IndexBroken`."""
+        method, k1, b = self.settle(method, k1, b)
+        return self.find(name).search(queries, hits, method=method, k1=k1, b=b)
+
+    def settle(
+        self, method: Method | None, k1: float | None, b: float | None
+    ) -> tuple[Method | None, float, float]:
+        """How is searched, where what is None is the settings' own; a method may be the index's."""
         own = self.settings
-        return self.find(name).search(
-            queries,
-            hits,
-            method=method or own.method,
-            k1=own.k1 if k1 is None else k1,
-            b=own.b if b is None else b,
-        )
+        return method or own.method, own.k1 if k1 is None else k1, own.b if b is None else b
 
     def passage(self, name: str, docid: str) -> Passage:
         """A passage by its docid. Raises `IndexNotFound`."""

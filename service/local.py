@@ -15,6 +15,7 @@ from ragnarok.types import Hit, Mode, Passage
 from rerank.icr import InContextReranker
 from rerank.model import Model, load_model
 from rerank.profile import shipped_profile
+from service.identity import identity_of
 from service.library import WARM_UP
 from service.settings import Settings
 
@@ -38,11 +39,16 @@ class Local:
         self._say(f"loading model {self.settings.model}")
         return load_model(self.settings.model)
 
-    @property
-    def identity(self) -> list[str]:
-        """What the stages' results depend on beside the settings: the model's weights and the profile."""
+    def identity(self, stage: str) -> str:
+        """What a stage's results depend on (`service.identity`): settings, the model's weights, the profile.
+
+        An endpoint of others is known by its address and its model's name alone.
+        """
+        if stage == "generation" and self.settings.generator == "openai":
+            return identity_of(stage, self.settings, None)
         profile = self._pipeline.profile or shipped_profile(self.model)
-        return [self.model.digest, "" if profile is None else profile.digest]
+        opened = [self.model.digest, "" if profile is None else profile.digest]
+        return identity_of(stage, self.settings, opened)
 
     def reranker(self) -> Reranker:
         """The re-ranker, not used yet. Raises as `build_reranker` does."""

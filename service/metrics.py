@@ -6,7 +6,8 @@ Knows what is counted and what it is called; nothing of how requests are served.
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -18,8 +19,11 @@ Levels = Callable[[], Mapping[str, float]]
 class Metrics:
     """The counters of one application."""
 
-    def __init__(self, levels: Levels) -> None:
-        """`levels` gives what is read off at the moment of asking, such as how many requests wait."""
+    def __init__(self, levels: Levels, totals: Levels = dict) -> None:
+        """`levels` gives what is read off at the moment of asking, such as how many requests wait.
+
+        `totals` gives what others have counted so far.
+        """
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "ragnarok_requests",
@@ -47,10 +51,28 @@ class Metrics:
             ("kind", "outcome"),
             registry=self._registry,
         )
+        self.queue = Histogram(
+            "ragnarok_queue_seconds",
+            "How long what was asked waited before it was begun.",
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self.words = Counter(
+            "ragnarok_words",
+            "Words of questions and of the answers written to them, kept ones left out.",
+            ("kind",),
+            registry=self._registry,
+        )
+        self.refused = Counter(
+            "ragnarok_refused",
+            "Requests refused or ended by a limit: rate, at_once, body, request, stream.",
+            ("why",),
+            registry=self._registry,
+        )
         self.in_flight = Gauge(
             "ragnarok_requests_in_flight", "Requests being answered.", registry=self._registry
         )
-        self._registry.register(_Levels(levels))
+        self._registry.register(_Levels(levels, totals))
 
     def text(self) -> bytes:
         """Everything counted, in Prometheus' text form."""
@@ -60,17 +82,20 @@ class Metrics:
 class _Levels(Collector):
     """Numbers that are asked for when they are wanted."""
 
-    def __init__(self, levels: Levels) -> None:
-        self._levels = levels
+    def __init__(self, levels: Levels, totals: Levels) -> None:
+        self._levels, self._totals = levels, totals
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One gauge for each number."""
+    def collect(self) -> Iterable[Metric]:
+        """One gauge or counter for each number."""
         for name, value in self._levels().items():
             yield GaugeMetricFamily(f"ragnarok_{name}", LEVELS[name], value=value)
+        for name, value in self._totals().items():
+            yield CounterMetricFamily(f"ragnarok_{name}", TOTALS[name], value=value)
 
 
 LEVELS = {
     "ready": "1 once the indexes and models are open and warm.",
+    "redis_up": "1 while the Redis of answers and limits serves.",
     "waiting": "Requests that wait behind those being worked on.",
     "batch_requests": "Requests that late attention has taken in so far.",
     "batches": "Passes that these took: requests that came together share one.",
@@ -78,3 +103,6 @@ LEVELS = {
     "batch_waiting": "Requests that wait for the next pass.",
 }
 """What `levels` may give, and what each is."""
+
+TOTALS = {"redis_errors": "Exchanges with that Redis that failed."}
+"""What `totals` may give, and what each is."""

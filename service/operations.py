@@ -1,39 +1,46 @@
 """What a team needs to run the service: an id for every request, counters, and one log line for each.
 
-The log names route, status, time and client, and never what was asked. Knows HTTP and the desk; nothing of
-what routes do.
+And who stands at the door, in their order. The log names route, status, time and client, and what was asked
+only where it is told to. Knows HTTP and the desk; nothing of what routes do.
 """
 
-import json
 import logging
 import time
 
 from fastapi import FastAPI, Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ragnarok.errors import BadSetting
+from service import logs
 from service.cache import Cache
 from service.context import REQUEST_ID, Asked, begin
 from service.desk import Desk
+from service.door import BodyLimit
 from service.keys import KeyCheck, read_keys
+from service.limits import Limits, Rates
 from service.metrics import Metrics
-from service.problems import problem_of
-from service.settings import Settings
+from service.problems import answer
+from service.settings import Settings, split_list, variable
+from service.timeouts import TimeLimits, Times
 
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that are asked for all the time: counted, and not logged."""
 
-LOGGER = "uvicorn.error.requests"
+BULK = ("/v1/rerank", "/v2/rerank", "/v1/generate", "/v1/search")
+"""Paths whose bodies bring documents, or many queries."""
 
-_log = logging.getLogger(LOGGER)
+EXPOSED = (REQUEST_ID, "X-Cache", "Retry-After", "RateLimit", "RateLimit-Policy")
+"""Headers of an answer that a page of another site may read."""
 
 
 class Observed:
     """Gives every request an id, counts it, and logs it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, log_format: str) -> None:
-        """Stand before `app`; `log_format` is text or json."""
-        self.app, self.metrics, self.as_json = app, metrics, log_format == "json"
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, questions: bool = False) -> None:
+        """Stand before `app`; with `questions`, the log holds them."""
+        self.app, self.metrics, self.questions = app, metrics, questions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -57,7 +64,7 @@ class Observed:
             # Answered here, for the id's sake: what stands outside of this knows none.
             if begun:
                 raise
-            await problem_of(error).response()(scope, receive, named)
+            await answer(error, scope, receive, named)
         finally:
             self.metrics.in_flight.dec()
             spent = time.perf_counter() - start
@@ -78,10 +85,9 @@ class Observed:
             "status": status,
             "seconds": round(spent, 4),
         }
-        if self.as_json:
-            _log.info("%s", json.dumps(record))
-        else:
-            _log.info("%s", " ".join(f"{name}={value}" for name, value in record.items()))
+        if self.questions and asked.question:
+            record["question"] = asked.question[: logs.QUESTION]
+        logs.say(record)
 
 
 def _batching(desk: Desk) -> dict[str, float]:
@@ -103,25 +109,76 @@ def _batching(desk: Desk) -> dict[str, float]:
     }
 
 
-def install(app: FastAPI, settings: Settings, desk: Desk, cache: Cache) -> None:
-    """Observe every request of `app`, ask for keys if there are any, and serve `/metrics`.
+def _guard(app: FastAPI, settings: Settings, metrics: Metrics, rates: Rates, desk: Desk) -> None:
+    """Set up what stands before the routes, from the innermost to the outermost. Raises `BadSetting`."""
 
-    Raises `BadSetting`.
-    """
+    def refused(why: str) -> None:
+        metrics.refused.labels(why).inc()
+
+    bulk = max(settings.max_documents_bytes, settings.max_body_bytes)
+    times = Times(settings.body_seconds, settings.request_seconds, settings.stream_seconds)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=dict.fromkeys(BULK, bulk))
+    app.add_middleware(TimeLimits, times=times, told=refused)
+    app.add_middleware(
+        Limits, rates=rates, rate=settings.rate_limit, at_once=settings.max_in_flight, told=refused
+    )
+    if settings.api_keys is not None:
+        app.add_middleware(KeyCheck, keys=read_keys(settings.api_keys))
+    if origins := split_list(settings.cors_origins):
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
+    if settings.otlp_endpoint is not None:
+        _trace(app, settings.otlp_endpoint, settings.serve, desk)
+    app.add_middleware(Observed, metrics=metrics, questions=settings.log_questions)
+
+
+def _trace(app: FastAPI, endpoint: str, role: str, desk: Desk) -> None:
+    """Send traces to the collector at `endpoint`. Raises `BadSetting` where packages for it are missing."""
+    try:
+        from service.tracing import Traced, Tracing
+    except ModuleNotFoundError as error:
+        raise BadSetting(
+            f"{variable('otlp_endpoint')} needs packages that are not here ({error.name}); install them: "
+            "pip install 'ragnarok-attention[otel]'"
+        ) from None
+    tracing = Tracing(endpoint, role)
+    desk.traced = tracing.stages
+    app.add_middleware(Traced, tracing=tracing)
+
+
+def install(app: FastAPI, settings: Settings, desk: Desk, cache: Cache) -> None:
+    """Observe every request of `app`, set guards at its door, and serve `/metrics`. Raises `BadSetting`."""
 
     def levels() -> dict[str, float]:
-        return {"ready": float(desk.ready), "waiting": float(desk.waiting), **_batching(desk)}
+        redis = {} if cache.shared is None else {"redis_up": float(cache.shared.up)}
+        return {"ready": float(desk.ready), "waiting": float(desk.waiting), **redis, **_batching(desk)}
+
+    def totals() -> dict[str, float]:
+        return {} if cache.shared is None else {"redis_errors": float(cache.shared.errors)}
 
     # Its lines hold whole addresses, and with them questions; one line a request is enough.
     logging.getLogger("uvicorn.access").disabled = True
-    metrics = Metrics(levels)
+    logs.install(settings.log_format)
+    metrics = Metrics(levels, totals)
     cache.told = lambda kind, outcome: metrics.cache.labels(kind, outcome).inc()
     desk.timed = lambda stage, seconds: metrics.stages.labels(stage).observe(seconds)
-    if settings.api_keys is not None:
-        app.add_middleware(KeyCheck, keys=read_keys(settings.api_keys))
-    app.add_middleware(Observed, metrics=metrics, log_format=settings.log_format)
+    desk.waited = metrics.queue.observe
+    desk.worded = lambda kind, words: metrics.words.labels(kind).inc(words)
+    _guard(app, settings, metrics, Rates(cache.shared), desk)
 
-    @app.get("/metrics", summary="What was counted, for Prometheus", response_class=Response)
+    text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+
+    @app.get(
+        "/metrics",
+        summary="What was counted, for Prometheus",
+        response_class=Response,
+        responses={200: {"description": "Counters, latencies and queues", **text}},
+    )
     async def read() -> Response:
         """Counters, latencies and queues, in Prometheus' text form."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

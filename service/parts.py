@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ragnarok.pipeline import Pipeline, close_parts
 from service.clients import RemoteGenerator, RemoteReranker, RemoteRetriever, Upstream
+from service.identity import subject_of
 from service.library import Library, LibraryRetriever, open_library
 
 if TYPE_CHECKING:
@@ -27,9 +29,9 @@ class Parts:
     """What is open; None is what this process has no use for.
 
     `library` holds the indexes that are searched here, `modes` the ways in which is re-ranked here, the
-    usual one first. `depth` is how many hits a question is answered from. `identity` is, in JSON, what
-    answers depend on beside question and settings: the indexes' manifests and the model's weights; None
-    where that is not known, as of stages that others do.
+    usual one first. `depth` is how many hits a question is answered from. `identities` say, for each stage,
+    what its results depend on beside the request, and None while that is not known; `upstreams` are the
+    services that do stages for this process.
     """
 
     retriever: Retriever | None = None
@@ -38,7 +40,12 @@ class Parts:
     library: Library | None = None
     modes: dict[Mode, LateAttentionReranker | AttentionReranker] = field(default_factory=dict)
     depth: int = 20
-    identity: object = None
+    identities: dict[str, Callable[[], str | None]] = field(default_factory=dict)
+    upstreams: list[Upstream] = field(default_factory=list)
+
+    def identity(self, stage: str) -> str | None:
+        """What a stage's results depend on beside the request; None where that is not known."""
+        return self.identities[stage]() if stage in self.identities else None
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -78,13 +85,17 @@ def _reach(parts: Parts, settings: Settings) -> None:
 
     def upstream(stage: str) -> Upstream:
         key = settings.upstream_key
-        return Upstream(
+        made = Upstream(
             stage,
             settings.urls(stage),
             key="" if key is None else key.get_secret_value(),
             connect=settings.connect_seconds,
             read=settings.read_seconds,
+            subject=subject_of(stage, settings.index),
         )
+        parts.upstreams.append(made)
+        parts.identities[stage] = made.known.agreed
+        return made
 
     if settings.urls("retrieval"):
         parts.retriever = RemoteRetriever(upstream("retrieval"), settings.index, settings.method)
@@ -101,6 +112,7 @@ def _open(parts: Parts, settings: Settings, here: list[str], say: Callable[[str]
         parts.library = open_library(settings)
         parts.retriever = LibraryRetriever(parts.library)
         parts.library.warm()
+        parts.identities["retrieval"] = partial(parts.library.identity, parts.library.first)
     if here == ["retrieval"]:
         return
     # Not at the top: it loads torch, which those who search or pass on have no use for.
@@ -111,8 +123,9 @@ def _open(parts: Parts, settings: Settings, here: list[str], say: Callable[[str]
         parts.reranker = local.reranker()
         parts.modes = local.modes(parts.reranker)
         warm_up(parts.reranker, None)
+        # Digests are made here once, where no request waits for them.
+        parts.identities["rerank"] = partial(str, local.identity("rerank"))
     if "generation" in here:
         parts.generator = local.generator()
         warm_up(None, parts.generator)
-    if parts.library is not None and not any(map(settings.urls, ("retrieval", "rerank", "generation"))):
-        parts.identity = [parts.library.identity, local.identity]
+        parts.identities["generation"] = partial(str, local.identity("generation"))

@@ -6,6 +6,7 @@ What neither knows is a fault of ours: it is logged, and the client learns nothi
 
 import http
 import logging
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +15,27 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from indexes.errors import IndexesError
 from ragnarok.errors import FAULT, RagnarokError, outcome_of
 from rerank.errors import RerankError
 from service.errors import (
     BadMode,
+    BattleOver,
+    BodyTooSlow,
     Busy,
+    ForeignOrigin,
+    LimitReached,
     NoSuchModel,
+    NotFinished,
     NotReady,
+    NoVoter,
     OverLimit,
     ServiceError,
+    SideFailed,
     Stopping,
+    TookTooLong,
     Unauthorized,
     UpstreamFailed,
     UpstreamTimeout,
@@ -41,6 +51,9 @@ _log = logging.getLogger("uvicorn.error")
 
 _OURS: dict[type[Exception], tuple[int, str]] = {
     Busy: (429, "Too many questions wait"),
+    LimitReached: (429, "More than one client may ask"),
+    BodyTooSlow: (408, "The body takes too long"),
+    TookTooLong: (504, "The request takes too long"),
     NotReady: (503, "Not ready yet"),
     Unauthorized: (401, "An API key is needed"),
     BadMode: (422, "No such way to re-rank here"),
@@ -48,6 +61,11 @@ _OURS: dict[type[Exception], tuple[int, str]] = {
     NoSuchModel: (404, "No such model"),
     UpstreamFailed: (502, "A service behind this one failed"),
     UpstreamTimeout: (504, "A service behind this one takes too long"),
+    SideFailed: (502, "The battle came to nothing"),
+    NotFinished: (409, "The battle goes on"),
+    BattleOver: (409, "The battle is over"),
+    NoVoter: (403, "Nobody knows whose vote this is"),
+    ForeignOrigin: (403, "Asked from another site"),
     Stopping: (503, "Shutting down"),
 }
 
@@ -105,7 +123,11 @@ class Problem(BaseModel):
 
 REFUSALS = {
     400: "The body is not JSON in UTF-8",
+    401: "An API key is needed",
+    403: "This may not be asked so",
     404: "There is nothing of that name",
+    409: "Things are not so far, or are past that",
+    408: "The body takes too long",
     413: "The body is too large",
     415: "The body is of another type",
     422: "The request cannot be served as it is",
@@ -182,12 +204,36 @@ def _pointer(location: tuple[str | int, ...]) -> str:
     return "".join(f"/{str(step)[:64]}" for step in location[1:])
 
 
-async def _respond(request: Request, error: Exception) -> Response:
-    headers = error.headers if isinstance(error, HTTPException) else None
+def response_of(error: Exception, path: str) -> Response:
+    """The response to a request of `path` that failed so."""
     problem = problem_of(error)
-    if request.url.path.startswith(OPENAI_PATHS):
+    if path.startswith(OPENAI_PATHS):
         problem = for_openai(problem)
-    return problem.response(headers)
+    return problem.response(_headers(error))
+
+
+async def answer(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request that failed so, from wherever it is known."""
+    await response_of(error, scope["path"])(scope, receive, send)
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    """What a client is told of an error beside its body."""
+    match error:
+        case HTTPException():
+            return error.headers or {}
+        case Unauthorized():
+            return {"WWW-Authenticate": 'Bearer realm="ragnarok"'}
+        case LimitReached(wait=wait) if wait:
+            return {"Retry-After": str(max(math.ceil(wait), 1))}
+        case BodyTooSlow():
+            # What may still come of the body is not waited for.
+            return {"Connection": "close"}
+    return {}
+
+
+async def _respond(request: Request, error: Exception) -> Response:
+    return response_of(error, request.url.path)
 
 
 def install(app: FastAPI) -> None:

@@ -5,18 +5,23 @@
 
 import uuid
 from collections.abc import Generator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from ragnarok.query import clean_query
 from ragnarok.rerankers import EVIDENCE, AttentionReranker, LateAttentionReranker
 from ragnarok.rerankers.attention import highlights
 from ragnarok.seams import Reranker
 from ragnarok.types import Highlight, Hit, Mode, Passage, RankedHit
+from service.cache import Cache
+from service.context import current
 from service.desk import Desk
 from service.door import JsonRoute
 from service.errors import BadMode, NoSuchModel, OverLimit
+from service.identity import HEADER
 from service.parts import Parts
 from service.problems import problems_of
 from service.schema import HighlightedText
@@ -33,39 +38,38 @@ from service.schema_rerank import (
     TokenAdds,
 )
 from service.settings import Settings, split_list
-from service.stream import last_of
+from service.stream import end_of, json_response, left, unless_left
 
 
-def rerank_routes(desk: Desk) -> APIRouter:
-    """Re-ranking by `desk`, at Cohere's two addresses; Jina's is the first of them."""
-    router = APIRouter(route_class=JsonRoute, responses=problems_of(400, 404, 413, 415, 422, 429, 500, 503))
+class Ranked(BaseModel):
+    """What is kept: all documents in their order, without what the request holds itself."""
+
+    mode: Mode | None = None
+    results: list[RerankResult]
+
+
+def rerank_routes(desk: Desk, cache: Cache) -> APIRouter:
+    """Re-ranking by `desk` of what is not in `cache`, at Cohere's two addresses; the first is Jina's."""
+    router = APIRouter(
+        route_class=JsonRoute, responses=problems_of(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+    )
     names = model_names(desk.settings)
-    most = desk.settings.max_documents
 
-    async def rerank(asked: RerankRequest, request: Request) -> RerankResponse | Response:
+    async def rerank(asked: RerankRequest, request: Request) -> Response:
         """Put documents in order, best first.
 
         `relevance_score` is attention's alone, or joined with a first stage's if its `ranks` or `scores` are
         sent; higher is better. `explain` marks the words that drew attention.
         """
-        if asked.model is not None and asked.model not in names:
-            raise NoSuchModel(
-                f"no model {asked.model[:80]!r} is served here; ask for {names[0]!r} or for none, "
-                "or have the name added to RAGNAROK_MODEL_ALIASES"
-            )
-        if len(asked.documents) > most:
-            raise OverLimit(
-                f"{len(asked.documents):,} documents are over this service's limit of {most:,}; send less"
-            )
-        asked = asked.model_copy(update={"query": clean_query(asked.query)})
-        version = "2" if request.url.path.startswith("/v2") else "1"
-
-        def work(parts: Parts) -> Generator[RerankResponse]:
-            yield _respond(parts, asked, names[0], version)
-
-        found = await last_of(desk.submit(work), request)
-        # Nobody reads what is sent to a client that has left.
-        return Response(status_code=204) if found is None else found
+        asked = _checked(asked, names, desk.settings.max_documents)
+        current().question = asked.query
+        ranked = await _ranked(asked, request, desk, cache)
+        if ranked is None:
+            return left()
+        said = _respond(asked, ranked, names[0], "2" if request.url.path.startswith("/v2") else "1")
+        written = said.model_dump_json(exclude_none=True).encode()
+        identity = desk.parts.identity("rerank")
+        return json_response(written, {} if identity is None else {HEADER: identity})
 
     for path in ("/v1/rerank", "/v2/rerank"):
         router.add_api_route(
@@ -87,30 +91,80 @@ def model_names(settings: Settings) -> list[str]:
     return [own, *split_list(settings.model_aliases)]
 
 
-def _respond(parts: Parts, asked: RerankRequest, model: str, version: str) -> RerankResponse:
+def _checked(asked: RerankRequest, names: list[str], most: int) -> RerankRequest:
+    """The request with a clean query. Raises `NoSuchModel`, `OverLimit` and `BadQuery`."""
+    if asked.model is not None and asked.model not in names:
+        raise NoSuchModel(
+            f"no model {asked.model[:80]!r} is served here; ask for {names[0]!r} or for none, "
+            "or have the name added to RAGNAROK_MODEL_ALIASES"
+        )
+    if len(asked.documents) > most:
+        raise OverLimit(
+            f"{len(asked.documents):,} documents are over this service's limit of {most:,}; send less"
+        )
+    return asked.model_copy(update={"query": clean_query(asked.query)})
+
+
+async def _ranked(asked: RerankRequest, request: Request, desk: Desk, cache: Cache) -> Ranked | None:
+    """The order, found or made; nothing for a client that has left."""
+    # How many results have their words marked depends on how many are sent; the scores do not.
+    explained = min(asked.top_n or EVIDENCE, EVIDENCE) if asked.explain else 0
+    mode = asked.mode or next(iter(desk.parts.modes), None)
+    parts = [asked.query, mode, asked.ranks, asked.scores, explained, _digest(asked)]
+    wanted = await cache.look("scores", desk.parts.identity("rerank"), [parts])
+
+    async def make(_: Sequence[int]) -> list[bytes]:
+        def work(open_parts: Parts) -> Generator[bytes]:
+            yield _rank(open_parts, asked).model_dump_json(exclude_none=True).encode()
+
+        return [await end_of(desk.submit(work))]
+
+    written = wanted.there or await unless_left(request, wanted.made(make))
+    return None if written is None else Ranked.model_validate_json(written[0])
+
+
+def _digest(asked: RerankRequest) -> str:
+    """Of what is read of the documents."""
+    found = blake2b(digest_size=20)
+    for sent in asked.documents:
+        for text in ("", sent) if isinstance(sent, str) else (sent.title, sent.text):
+            told = text.encode(errors="surrogatepass")
+            found.update(b"%d:" % len(told) + told)
+    return found.hexdigest()
+
+
+def _rank(parts: Parts, asked: RerankRequest) -> Ranked:
     mode, reranker = _reranker(parts, asked)
-    hits = _hits(asked)
-    ranked = reranker.rerank(asked.query, hits)[: asked.top_n]
-    told = _explanations(reranker, asked.query, ranked[:EVIDENCE]) if asked.explain else []
-    words = len(asked.query.split()) + sum(len(hit.passage.contents.split()) for hit in hits)
+    ranked = reranker.rerank(asked.query, _hits(asked))
+    looked = ranked[: asked.top_n][:EVIDENCE] if asked.explain else []
+    told = _explanations(reranker, asked.query, looked)
+    results = [
+        RerankResult(
+            index=int(hit.docid),
+            relevance_score=hit.score,
+            cut=hit.cut,
+            explanation=told[place] if place < len(told) else None,
+        )
+        for place, hit in enumerate(ranked)
+    ]
+    return Ranked(mode=mode, results=results)
+
+
+def _respond(asked: RerankRequest, ranked: Ranked, model: str, version: str) -> RerankResponse:
+    documents = asked.documents
+    results = ranked.results[: asked.top_n]
+    if asked.return_documents:
+        results = [one.model_copy(update={"document": _document(documents[one.index])}) for one in results]
+    words = len(asked.query.split()) + sum(map(_words, documents))
     return RerankResponse(
         id=str(uuid.uuid4()),
         model=model,
-        mode=mode,
-        results=[
-            RerankResult(
-                index=int(hit.docid),
-                relevance_score=hit.score,
-                cut=hit.cut,
-                document=_document(asked.documents[int(hit.docid)]) if asked.return_documents else None,
-                explanation=told[place] if place < len(told) else None,
-            )
-            for place, hit in enumerate(ranked)
-        ],
+        mode=ranked.mode,
+        results=results,
         usage=RerankUsage(total_tokens=words, prompt_tokens=words),
         meta=RerankMeta(
             api_version=ApiVersion(version=version),
-            billed_units=BilledUnits(search_units=-(-len(hits) // 100)),
+            billed_units=BilledUnits(search_units=-(-len(documents) // 100)),
         ),
     )
 
@@ -151,6 +205,10 @@ def _hits(asked: RerankRequest) -> list[Hit]:
 
 def _document(sent: str | Document) -> Document:
     return Document(text=sent) if isinstance(sent, str) else sent
+
+
+def _words(sent: str | Document) -> int:
+    return len(sent.split()) if isinstance(sent, str) else len(sent.title.split()) + len(sent.text.split())
 
 
 def _explanations(reranker: Reranker, query: str, hits: Sequence[RankedHit]) -> list[ResultExplanation]:

@@ -7,56 +7,58 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from ragnarok.pipeline import Result
-from ragnarok.query import clean_query
-from service.cache import Cache
-from service.context import current
+from service.answers import Answers
 from service.desk import LOADING, Desk
 from service.door import JsonRoute
 from service.errors import NotReady
+from service.identity import Identities
 from service.problems import problems_of
 from service.schema import Health, QueryRequest, QueryResponse
-from service.stream import NamedEvents, end_of, event_stream, unless_left, wants_events
+from service.sse import event_content
+from service.stream import NamedEvents, json_response, left, wants_events
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answer; or, streamed, the events hits, reranked, sentence, done and error",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": event_content("hits", "reranked", "sentence", "done", "error"),
     },
 }
 
 
-def query_routes(desk: Desk, cache: Cache) -> APIRouter:
-    """Questions to `desk`, unless `cache` has their answer."""
+def query_routes(desk: Desk, answers: Answers) -> APIRouter:
+    """Questions to `desk`, unless `answers` has theirs."""
     router = APIRouter(prefix="/v1", route_class=JsonRoute)
 
     @router.post(
         "/query",
         response_model=QueryResponse,
-        responses=_ANSWERS | problems_of(400, 413, 415, 422, 429, 500, 502, 503, 504),
+        responses=_ANSWERS | problems_of(400, 401, 408, 413, 415, 422, 429, 500, 502, 503, 504),
         summary="Ask a question",
     )
-    async def query(asked: QueryRequest, request: Request, response: Response) -> Response | QueryResponse:
+    async def query(asked: QueryRequest, request: Request) -> Response:
         """Retrieve, re-rank and answer.
 
         With `stream` or an Accept of text/event-stream, each stage is sent as soon as it is there: `hits`,
         `reranked`, every `sentence`, and `done` with what the plain response would have been. `error` carries
         a problem object and ends the stream.
         """
+        question = desk.check(asked)
         if wants_events(request, stream=asked.stream):
-            return event_stream(desk.ask(asked), NamedEvents())
+            return await answers.events(question, NamedEvents())
+        written = await answers.whole(question, request)
+        return left() if written is None else json_response(written)
 
-        async def make() -> QueryResponse:
-            result = await end_of(desk.ask(asked))
-            assert isinstance(result, Result)
-            return QueryResponse.of(result)
+    return router
 
-        wanted = [clean_query(asked.query), asked.depth]
-        answer = await unless_left(request, cache.get_or_make("answer", wanted, QueryResponse, make))
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Cache"] = current().cache
-        # Nobody reads what is sent to a client that has left.
-        return answer or Response(status_code=204)
+
+def identity_routes(desk: Desk) -> APIRouter:
+    """What the process works with."""
+    router = APIRouter(prefix="/v1", responses=problems_of(401, 429, 500, 503, 504))
+
+    @router.get("/identity", summary="What answers depend on beside the request")
+    async def identity() -> Identities:
+        """Name what is here by digests: where one changes, the same request may be answered otherwise."""
+        return Identities(identities=desk.identities())
 
     return router
 

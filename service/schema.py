@@ -8,7 +8,10 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragnarok.pipeline import Result
-from ragnarok.types import Answer, Hit, RankedHit
+from ragnarok.types import Answer, Highlight, Hit, Passage, RankedHit, Sentence
+
+LARGEST = 2**31 - 1
+"""The largest number that anything counts to here: JSON itself knows no end."""
 
 
 class QueryRequest(BaseModel):
@@ -20,6 +23,7 @@ class QueryRequest(BaseModel):
     depth: int | None = Field(
         default=None,
         ge=1,
+        le=LARGEST,
         description="Passages to retrieve and re-rank; the service's own number when left out.",
     )
     stream: bool = Field(
@@ -50,6 +54,10 @@ class FoundPassage(BaseModel):
             text=passage.text,
             url=passage.url,
         )
+
+    def hit(self) -> Hit:
+        """The hit that this is the JSON form of."""
+        return Hit(self.docid, self.score, self.rank, Passage(self.docid, self.text, self.title, self.url))
 
 
 class HighlightedText(BaseModel):
@@ -97,6 +105,19 @@ class RankedPassage(BaseModel):
             cut=hit.cut,
         )
 
+    def hit(self) -> RankedHit:
+        """The hit that this is the JSON form of."""
+        return RankedHit(
+            docid=self.docid,
+            score=self.score,
+            rank=self.rank,
+            passage=Passage(self.docid, self.text, self.title, self.url),
+            first_rank=self.first_rank,
+            first_score=self.first_score,
+            highlights=tuple(Highlight(one.start, one.end, one.weight) for one in self.highlights),
+            cut=self.cut,
+        )
+
 
 class CitedSentence(BaseModel):
     """A sentence of the answer; `citations` are positions, from 0, in the answer's `references`."""
@@ -139,6 +160,13 @@ class QueryResponse(BaseModel):
             hits=[RankedPassage.of(hit) for hit in result.hits],
             timings=result.timings,
         )
+
+    def result(self) -> Result:
+        """The result that this is the JSON form of."""
+        said = self.answer
+        sentences = tuple(Sentence(one.text, tuple(one.citations)) for one in said.sentences)
+        answer = Answer(self.query, sentences, tuple(said.references), tuple(said.notes))
+        return Result(self.query, [hit.hit() for hit in self.hits], answer, self.timings)
 
 
 class FoundHits(BaseModel):

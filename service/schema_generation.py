@@ -23,7 +23,12 @@ class TopicQuery(BaseModel):
 class CandidateDoc(BaseModel):
     """A passage: one of the fields that collections have their text in, and maybe title and url."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            "anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in _TEXT_FIELDS]
+        },
+    )
 
     title: str | None = None
     url: str | None = None

@@ -3,12 +3,12 @@
 What those clients send beyond this and means nothing here is ignored, such as `max_tokens_per_doc`.
 """
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ragnarok.types import Mode
-from service.schema import HighlightedText
+from service.schema import LARGEST, HighlightedText
 
 
 class Document(BaseModel):
@@ -29,12 +29,14 @@ class RerankRequest(BaseModel):
     query: str = Field(description="The question, in words.")
     documents: list[str | Document] = Field(description="Texts, or objects with text and maybe title, docid.")
     model: str | None = Field(default=None, description="The model that is served, or one of its aliases.")
-    top_n: int | None = Field(default=None, ge=1, description="The most results; all when left out.")
+    top_n: int | None = Field(
+        default=None, ge=1, le=LARGEST, description="The most results; all when left out."
+    )
     return_documents: bool | None = Field(default=False, description="Whether results repeat the documents.")
     rank_fields: list[str] | None = Field(default=None, description="Title and text are always read.")
     mode: Mode | None = Field(default=None, description="late, read or joint; the service's own if left out.")
     explain: bool = Field(default=False, description="Whether the best results say which words counted.")
-    ranks: list[int] | None = Field(
+    ranks: list[Annotated[int, Field(le=LARGEST)]] | None = Field(
         default=None, description="The documents' ranks, from 1, in a first stage that counts too."
     )
     scores: list[float] | None = Field(

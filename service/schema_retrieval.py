@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from indexes import Hit, Method, Passage
-from service.schema import FoundPassage
+from service.schema import LARGEST, FoundPassage
 
 _TEXT_FIELDS = ("contents", "segment", "text", "passage", "body")
 """Where collections have their text; the first that is there counts."""
@@ -22,7 +22,7 @@ class BatchSearch(BaseModel):
     queries: list[Annotated[str, Field(max_length=10_000)]] = Field(
         min_length=1, examples=[["how do I sort a list?"]]
     )
-    hits: int = Field(default=10, ge=1, description="The most hits of each query.")
+    hits: int = Field(default=10, ge=1, le=LARGEST, description="The most hits of each query.")
     index: str | None = Field(
         default=None, description="Name of the index; the one that questions are asked of when left out."
     )
@@ -95,7 +95,7 @@ class OldSearch(BaseModel):
     """One query, as clients of Pyserini 1 send it; what is for other kinds of index is ignored."""
 
     query: str | dict[str, Any]
-    hits: int = Field(default=10, ge=1)
+    hits: int = Field(default=10, ge=1, le=LARGEST)
     qid: str = ""
 
     @property

@@ -1,16 +1,23 @@
-"""What the service is told from outside: environment variables that begin with RAGNAROK_.
+"""What the service is told from outside: environment variables that begin with RAGNAROK_, and a file.
 
+The file is TOML, each setting by its name; the variable RAGNAROK_SETTINGS names it. The environment wins.
 Knows which values are possible, and what they mean to the pipeline; not how anything is built of them.
 """
 
 import difflib
 import os
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from indexes import MAX_K, Method
 from ragnarok.documents import STORE_BYTES, StoreOptions
@@ -25,6 +32,9 @@ if TYPE_CHECKING:
 
 PREFIX = "RAGNAROK_"
 
+FILE = "RAGNAROK_SETTINGS"
+"""The environment variable that names the settings file."""
+
 Role = Literal["all", "retrieval", "rerank", "generation", "gateway"]
 """What a process does: everything, one of the three stages, or joining those that others do."""
 
@@ -35,6 +45,20 @@ class Settings(BaseSettings):
     """Every setting of the service; `RAGNAROK_` and the name in capitals is its environment variable."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given by name comes first, then the environment, then the file if there is one."""
+        file = settings_file()
+        files = () if file is None else (TomlConfigSettingsSource(settings_cls, file),)
+        return init_settings, env_settings, *files, dotenv_settings, file_secret_settings
 
     serve: Role = Field(
         default="all",
@@ -171,6 +195,47 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         default="text", description="How each request's line in the log is written: text or json."
     )
+    rate_limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=999_999,
+        description="Requests a minute that a client may make: a key, or an address where no keys are; "
+        "as many as they like when not set.",
+    )
+    max_in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        description="Requests of a client that this process answers at once; as many as it can when not set.",
+    )
+    request_seconds: float = Field(
+        default=300.0, gt=0, description="Seconds after which an answer must have begun; then 504."
+    )
+    body_seconds: float = Field(
+        default=30.0, gt=0, description="Seconds in which a request's body must have arrived; then 408."
+    )
+    stream_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        description="Seconds that an answer may take once it has begun; then it is cut off.",
+    )
+    shutdown_seconds: int = Field(
+        default=30,
+        ge=0,
+        description="Seconds that answers being given may still take when the service is told to end.",
+    )
+    cors_origins: str | None = Field(
+        default=None,
+        description="Sites whose pages may ask from a browser: https://HOST, several with commas, or *; "
+        "none when not set.",
+    )
+    log_questions: bool = Field(
+        default=False, description="Whether a request's line in the log holds what was asked."
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="OpenTelemetry collector that is sent a trace of each request, http://HOST:4318; "
+        "none when not set.",
+    )
     max_body_bytes: int = Field(default=64 * 1024, ge=1, description="Bytes of the largest request body.")
     threads: int = Field(
         default=1,
@@ -197,6 +262,29 @@ class Settings(BaseSettings):
         default=None,
         description="Other names of the model that clients of /v1/rerank may ask for, with commas.",
     )
+    arena: Path | None = Field(
+        default=None,
+        description="Arena's configuration (TOML), which names the systems that meet; no arena when not set.",
+    )
+    arena_store: SecretStr | None = Field(
+        default=None,
+        description="Database of its battles and votes: sqlite:///PATH or postgresql://USER@HOST/NAME; "
+        "an SQLite file beside the configuration when not set.",
+    )
+    arena_secret: SecretStr | None = Field(
+        default=None,
+        description="What signs its tokens and cookies, 32 characters or more; "
+        "made and kept in a file beside the configuration when not set.",
+    )
+    arena_battles: int = Field(
+        default=20,
+        ge=1,
+        le=999_999,
+        description="Battles and comparisons that a voter may begin in a minute.",
+    )
+    arena_votes: int = Field(
+        default=60, ge=1, le=999_999, description="Votes that a voter may send in a minute."
+    )
     max_waiting: int = Field(
         default=32,
         ge=0,
@@ -208,6 +296,23 @@ class Settings(BaseSettings):
     def _are_addresses(cls, value: str | None) -> str | None:
         for url in split_list(value):
             check_url(url)
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_url(value)
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str | None) -> str | None:
+        for origin in split_list(value):
+            if origin != "*":
+                check_url(origin)
+                if urlsplit(origin).path:
+                    raise ValueError(f"{origin!r} is no origin: give https://HOST without a path or slash")
         return value
 
     def urls(self, stage: str) -> list[str]:
@@ -333,13 +438,53 @@ def variable(field: str) -> str:
     return f"{PREFIX}{field.upper()}"
 
 
-def load_settings() -> Settings:
-    """The settings of the environment.
+def settings_file() -> Path | None:
+    """The settings file, if one is named."""
+    named = os.environ.get(FILE)
+    return Path(named).expanduser() if named else None
 
-    Raises `BadSetting` with every value that cannot be, and for a variable that is nearly one of ours:
-    a misspelt setting would otherwise go unnoticed. Other RAGNAROK_ variables belong to other rooms.
+
+def _check_file() -> None:
+    """Refuse a file that is not there, is no TOML, or names what is no setting. Raises `BadSetting`."""
+    file = settings_file()
+    if file is None:
+        return
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadSetting(
+            f"{FILE}={str(file)!r} cannot be read ({error.strerror}); correct or unset it"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{FILE}={str(file)!r} is no TOML: {error}") from None
+    for name in said:
+        if name not in Settings.model_fields:
+            bare = name.removeprefix(PREFIX).lower()
+            near = difflib.get_close_matches(bare, Settings.model_fields, 1, 0.6)
+            hint = (
+                f"did you mean {near[0]}?" if near else "docs/service.md lists them, here without RAGNAROK_"
+            )
+            raise BadSetting(f"{name!r} in {file} is no setting; {hint}")
+
+
+def _wrong(field: str, value: object, why: str) -> str:
+    """What is wrong with a setting's value, and where it stands; a secret is not repeated."""
+    known = Settings.model_fields.get(field)
+    open_ = known is None or (known.repr and SecretStr not in get_args(known.annotation))
+    shown = repr(value) if open_ else "…"
+    if os.environ.get(variable(field)) or settings_file() is None:
+        return f"{variable(field)}={shown}: {why}"
+    return f"{field} = {shown} in {settings_file()}: {why}"
+
+
+def load_settings() -> Settings:
+    """The settings of the environment and the file.
+
+    Raises `BadSetting` with every value that cannot be, for a file that cannot be read or says more than
+    settings, and for a variable that is nearly one of ours: a misspelt setting would otherwise go unnoticed.
+    Other RAGNAROK_ variables belong to other rooms.
     """
-    ours = [variable(field) for field in Settings.model_fields]
+    ours = [FILE, *map(variable, Settings.model_fields)]
     for name in sorted(os.environ):
         if (
             name.startswith(PREFIX)
@@ -347,11 +492,13 @@ def load_settings() -> Settings:
             and (near := difflib.get_close_matches(name, ours, 1, 0.9))
         ):
             raise BadSetting(f"{name} is no setting; did you mean {near[0]}?")
+    _check_file()
     try:
         settings = Settings()
     except ValidationError as error:
-        wrong = [f"{variable(str(e['loc'][0]))}={e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise BadSetting("; ".join(wrong)) from None
+        raise BadSetting(
+            "; ".join(_wrong(str(e["loc"][0]), e["input"], e["msg"]) for e in error.errors())
+        ) from None
     settings.for_openai()
     _check_roles(settings)
     if "generation" in settings.stages_here():

@@ -1,16 +1,21 @@
-"""The page to ask from: files of this package, and the headers they go out with.
+"""The pages: templates and files of this package, and the headers they go out with.
 
-The page needs nothing from another host, and its browser is told to take nothing from one.
+A page needs nothing from another host, and its browser is told to take nothing from one. Knows how pages are
+made and sent; nothing of what stands on them.
 """
 
-import os
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 
 PAGES = Path(__file__).parent / "pages"
+
+ASSETS, TEMPLATES = PAGES / "assets", PAGES / "templates"
 
 POLICY = "; ".join(
     [
@@ -43,35 +48,73 @@ TYPES = {
 }
 """Said here because what the host's own table says differs from host to host."""
 
+_IMPORT = re.compile(r'^import .* from "\./([\w.]+)";$', re.MULTILINE)
 
-class Site(StaticFiles):
-    """The page's files with their headers."""
+ASK = ("/", "Ask")
 
-    def __init__(self) -> None:
-        """Serve the package's own folder."""
-        super().__init__(directory=PAGES)
-
-    def file_response(
-        self,
-        full_path: str | os.PathLike[str],
-        stat_result: os.stat_result,
-        scope: Scope,
-        status_code: int = 200,
-    ) -> Response:
-        """The file, or 304, with the page's headers."""
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers.update(HEADERS)
-        if response.status_code == 200:
-            response.headers["Content-Type"] = TYPES[Path(full_path).suffix]
-        return response
+Link = tuple[str, str]
+"""An address and what it is called."""
 
 
-def install(app: FastAPI) -> None:
-    """Serve the page at `/` and what it needs under `/assets`."""
-    site = Site()
+class Site:
+    """Pages made of templates: what they are given is put in as text, never as markup."""
 
-    async def page(request: Request) -> Response:
-        return await site.get_response("index.html", request.scope)
+    def __init__(self, nav: Sequence[Link] = (ASK,)) -> None:
+        """Pages that lead to each other by `nav`."""
+        self.nav = tuple(nav)
+        self._templates = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._templates.globals["modules"] = modules_of
 
-    app.add_route("/", page, methods=["GET"], include_in_schema=False)
-    app.mount("/assets", site)
+    def page(self, name: str, here: str, **said: object) -> bytes:
+        """The page of a template that is at the address `here`, with what it is to say."""
+        text = self._templates.get_template(f"{name}.html").render(nav=self.nav, here=here, **said)
+        return text.encode(errors="replace")
+
+
+def page_response(
+    request: Request, page: bytes, *, kind: str = ".html", status: int = 200, kept: str = "no-cache"
+) -> Response:
+    """A page, or 304 for a browser that has it; `kept` is what it may do with it."""
+    etag = f'"{blake2b(page, digest_size=12).hexdigest()}"'
+    headers = HEADERS | {"ETag": etag, "Cache-Control": kept}
+    if status == 200 and etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(page, status, headers | {"Content-Type": TYPES[kind]})
+
+
+def modules_of(script: str) -> list[str]:
+    """All scripts that one imports, by whatever way: a browser that is told need not find out one by one."""
+    found: list[str] = []
+    waiting = [script]
+    while waiting:
+        text = (ASSETS / waiting.pop()).read_text(encoding="utf-8")
+        imported = [name for name in _IMPORT.findall(text) if name not in found]
+        found += imported
+        waiting += imported
+    return sorted(found)
+
+
+def install(app: FastAPI, site: Site) -> None:
+    """Serve the page to ask from at `/` and what pages need under `/assets`."""
+    page = site.page("ask", "/")
+    # Few and small: kept in memory, they are there before a page is painted without them.
+    assets = {path.name: path.read_bytes() for path in ASSETS.iterdir()}
+
+    async def ask(request: Request) -> Response:
+        return page_response(request, page)
+
+    async def asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in assets:
+            raise HTTPException(404)
+        return page_response(request, assets[name], kind=Path(name).suffix)
+
+    app.add_route("/", ask, methods=["GET"], include_in_schema=False)
+    app.add_route("/assets/{name}", asset, methods=["GET"], include_in_schema=False)

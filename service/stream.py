@@ -4,15 +4,16 @@ Knows the pipeline's events and the wire; nothing of routes. Whoever stops readi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
 from ragnarok.pipeline import Event, Reranked, Result, Retrieved
-from service.errors import Stopping
+from service.context import current
+from service.errors import Stopping, TookTooLong
 from service.problems import problem_of
 from service.schema import CitedSentence, FoundHits, FoundPassage, QueryResponse, RankedHits, RankedPassage
 from service.worker import STOPPING, Job
@@ -22,6 +23,9 @@ PING_SECONDS = 15.0
 
 _PING = ": waiting\n\n"
 
+# Some proxies gather a response before they pass it on, unless told not to.
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+MEDIA_TYPE = "text/event-stream"
 
 T = TypeVar("T")
 E_contra = TypeVar("E_contra", contravariant=True)
@@ -54,18 +58,32 @@ def wants_events(request: Request, *, stream: bool) -> bool:
     return stream or "text/event-stream" in request.headers.get("accept", "").lower()
 
 
-def event_stream(job: Job[T], wire: Wire[T]) -> StreamingResponse:
-    """The job's events as they come, on `wire`."""
-    # Some proxies gather a response before they pass it on, unless told not to.
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_messages(job, wire), headers=headers, media_type="text/event-stream")
+def event_stream(
+    job: Job[T],
+    wire: Wire[T],
+    headers: Mapping[str, str] | None = None,
+    heard: Callable[[T], Awaitable[None]] | None = None,
+) -> StreamingResponse:
+    """The job's events as they come, on `wire`; `heard` is told of each before it is sent."""
+    messages = _messages(job, wire, heard or _unheard)
+    return StreamingResponse(messages, headers={**HEADERS, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
-async def one_result(job: Job[Event], request: Request) -> Result | None:
-    """The whole outcome, or nothing for a client that has left."""
-    last = await last_of(job, request)
-    assert last is None or isinstance(last, Result)
-    return last
+def replayed(events: Iterable[T], wire: Wire[T], headers: Mapping[str, str]) -> Response:
+    """Events that are all there already, on `wire`."""
+    text = "".join(map(wire.event, events))
+    return Response(text, headers={**HEADERS, **headers}, media_type=MEDIA_TYPE)
+
+
+def left() -> Response:
+    """For a client that has left: nobody reads it."""
+    return Response(status_code=204)
+
+
+def json_response(written: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON as it was written, with what its cache said of it."""
+    said = {"Cache-Control": "no-store", "X-Cache": current().cache, **(headers or {})}
+    return Response(written, headers=said, media_type="application/json")
 
 
 async def last_of(job: Job[T], request: Request) -> T | None:
@@ -110,20 +128,31 @@ async def _last(job: Job[T]) -> T:
     return found[0]
 
 
-async def _messages(job: Job[T], wire: Wire[T]) -> AsyncIterator[str]:
+async def _unheard(_: object) -> None:
+    """Nobody is told."""
+
+
+async def _messages(job: Job[T], wire: Wire[T], heard: Callable[[T], Awaitable[None]]) -> AsyncIterator[str]:
     events = aiter(job)
     following = asyncio.ensure_future(anext(events))
     try:
         while True:
-            done, _ = await asyncio.wait({following}, timeout=PING_SECONDS)
+            time_left = current().ends - asyncio.get_running_loop().time()
+            if time_left <= 0:
+                yield wire.error(TookTooLong("this answer took longer than one may; ask for less"))
+                return
+            done, _ = await asyncio.wait({following}, timeout=min(PING_SECONDS, time_left))
             if not done:
-                yield _PING
+                if time_left > PING_SECONDS:
+                    yield _PING
                 continue
             if error := following.exception():
                 if isinstance(error, Exception) and not isinstance(error, StopAsyncIteration):
                     yield wire.error(error)
                 return
-            yield wire.event(following.result())
+            event = following.result()
+            await heard(event)
+            yield wire.event(event)
             following = asyncio.ensure_future(anext(events))
     finally:
         job.leave()

@@ -5,6 +5,8 @@ nobody waits for any more is not begun, or ended after what it yields next. Know
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -15,6 +17,12 @@ from typing import Any, Final, Generic, TypeVar
 from service.errors import Busy, Stopping
 
 T = TypeVar("T")
+
+THREADS = "pipeline"
+"""What the threads' names begin with."""
+
+END_SECONDS = 5.0
+"""How long the end of what is being done is waited for: a pass of a model cannot be broken off."""
 
 STOPPING = "the service is shutting down; ask again in a moment"
 
@@ -37,15 +45,26 @@ class Job(Generic[T]):
         self._left = Event()
         self._future: Future[bool] = Future()
 
-    def start(self, pool: ThreadPoolExecutor, ended: Callable[["Job[T]"], None]) -> None:
-        """Queue up in `pool`; `ended` is called in the event loop once no thread can be at it any more."""
+    def start(
+        self,
+        pool: ThreadPoolExecutor,
+        ended: Callable[["Job[T]"], None],
+        waited: Callable[[float], None],
+    ) -> None:
+        """Queue up in `pool`; `ended` is called in the event loop once no thread can be at it any more.
+
+        `waited` hears, in the thread, after how many seconds it was begun.
+        """
+        queued = time.perf_counter()
 
         def end(_: Future[bool]) -> None:
             self._events.put_nowait(_END)
             ended(self)
 
         # What is known of the request goes along: its id is passed on to the services that are asked for it.
-        self._future = pool.submit(copy_context().run, self._run)
+        self._future = pool.submit(
+            copy_context().run, self._run, lambda: waited(time.perf_counter() - queued)
+        )
         self._future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(end, future))
 
     def leave(self) -> None:
@@ -60,7 +79,8 @@ class Job(Generic[T]):
         if self._future.cancelled() or not self._future.result():
             raise Stopping(STOPPING)
 
-    def _run(self) -> bool:
+    def _run(self, begin: Callable[[], None]) -> bool:
+        begin()
         with closing(self._make()) as events:
             for event in events:
                 self._loop.call_soon_threadsafe(self._events.put_nowait, event)
@@ -72,12 +92,18 @@ class Job(Generic[T]):
 class Worker:
     """The threads and their queue. All methods belong to the event loop."""
 
-    def __init__(self, max_waiting: int, threads: int = 1) -> None:
-        """Do as many jobs at once as there are threads, and let `max_waiting` wait meanwhile."""
-        self.max_waiting, self.threads = max_waiting, threads
+    def __init__(
+        self, max_waiting: int, threads: int = 1, waited: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """Do as many jobs at once as there are threads, and let `max_waiting` wait meanwhile.
+
+        `waited` hears, from whatever thread, how many seconds each job waited.
+        """
+        self.max_waiting, self.threads, self._waited = max_waiting, threads, waited
         self._jobs: set[Job[Any]] = set()
+        self._idle = asyncio.Event()
         self._closed = False
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="pipeline")
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=THREADS)
 
     @property
     def waiting(self) -> int:
@@ -92,12 +118,26 @@ class Worker:
             raise Busy(f"{self.waiting} questions wait already, and no more may; ask again in a moment")
         job = Job(make)
         self._jobs.add(job)
-        job.start(self._pool, self._jobs.discard)
+        job.start(self._pool, self._end, self._waited)
         return job
 
-    async def close(self) -> None:
-        """Drop what waits, end each job being done after what it yields next, and wait for that."""
+    async def close(self, seconds: float = END_SECONDS) -> bool:
+        """Drop what waits, end each job being done after what it yields next, and wait for that.
+
+        False where one is still being done after so many `seconds`: it goes on for nobody.
+        """
         self._closed = True
         for job in self._jobs:
             job.leave()
-        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        # Not with the pool's own waiting, which nothing can end.
+        with contextlib.suppress(TimeoutError):
+            while self._jobs:
+                self._idle.clear()
+                await asyncio.wait_for(self._idle.wait(), seconds)
+        return not self._jobs
+
+    def _end(self, job: Job[Any]) -> None:
+        self._jobs.discard(job)
+        if not self._jobs:
+            self._idle.set()

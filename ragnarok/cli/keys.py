@@ -11,13 +11,22 @@ from ragnarok.keys import make_key
 
 def keys(
     name: Annotated[str, typer.Argument(help="Whose key it is; logs name it so.")],
+    rate_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--rate-limit",
+            min=1,
+            max=999_999,
+            help="Requests a minute of this key, in place of RAGNAROK_RATE_LIMIT.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make an API key: shown this once, with the line that lets it in.
 
     Example: ragnarok keys team-a
     """
-    key, line = make_key(name)
+    key, line = make_key(name, rate_limit)
     if json:
         print_json({"key": key, "line": str(line)})
         return

@@ -1,34 +1,39 @@
 """`ragnarok serve`: the REST endpoint and the page, in one process."""
 
+import importlib
 import os
 import socket
 from typing import Annotated
 
 import typer
 
-from ragnarok.cli.options import IndexName, ModelName
 from ragnarok.errors import BadSetting
 
 
 def serve(
-    index: IndexName = "demo",
-    model: ModelName = "smollm2-135m",
+    index: Annotated[
+        str | None,
+        typer.Option("--index", "-i", help="Name or path of the index to search; else as the settings say."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Model that re-ranks and answers; else as the settings say."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
 ) -> None:
     """Start the service: POST /v1/query, and a page to ask from at /.
 
-    Every other setting is an environment variable; docs/service.md lists them.
+    Every other setting is an environment variable, or stands in the file that RAGNAROK_SETTINGS names;
+    docs/service.md lists them.
 
     Example: ragnarok serve --index demo --port 8000
     """
-    import uvicorn
-
     _check_free(host, port)
-
+    given = {"RAGNAROK_INDEX": index, "RAGNAROK_MODEL": model}
+    os.environ.update({name: value for name, value in given.items() if value is not None})
     # By name, not by import: services are built on the pipeline, never the other way round.
-    os.environ["RAGNAROK_INDEX"], os.environ["RAGNAROK_MODEL"] = index, model
-    uvicorn.run("service.app:create_app", factory=True, host=host, port=port, log_level="info")
+    importlib.import_module("service.server").run(host, port)
 
 
 def _check_free(host: str, port: int) -> None:

@@ -56,10 +56,7 @@ class RemoteRetriever:
             queries=list(queries), hits=k, index=self.index, method=self.method, k1=None, b=None
         )
         found = self.upstream.ask("POST", "/v1/search", BatchFound, body)
-        return [
-            [Hit(p.docid, p.score, p.rank, Passage(p.docid, p.text, p.title, p.url)) for p in hits]
-            for hits in found.results
-        ]
+        return [[passage.hit() for passage in hits] for hits in found.results]
 
     def _pyserini(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [self._one(query, k) if query.strip() else [] for query in queries]

@@ -17,21 +17,29 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from ragnarok.errors import OUTCOMES
-from service.context import outgoing_headers
+from service.clients.known import Known
+from service.context import current, outgoing_headers
 from service.errors import (
     BadMode,
     Busy,
+    LimitReached,
     NoSuchModel,
     NotReady,
     OverLimit,
     Stopping,
+    TookTooLong,
     UpstreamFailed,
     UpstreamTimeout,
 )
+from service.identity import HEADER, Identities
+from service.sse import EventReader
 
 ATTEMPTS = 2
 PAUSE_SECONDS = 5.0
 """How long a replica that failed is asked only if no other is there."""
+
+LEARN_SECONDS = 2.0
+"""How long a replica may take to say what it works with."""
 
 SAID = 200
 """Characters that an error repeats of what is no problem object."""
@@ -44,10 +52,12 @@ _KNOWN = {
         *(kind for kind, outcome in OUTCOMES.items() if outcome.status < 500),
         BadMode,
         Busy,
+        LimitReached,
         NotReady,
         NoSuchModel,
         OverLimit,
         Stopping,
+        TookTooLong,
     )
 }
 """Errors that mean the same here as there, by their names on the wire."""
@@ -57,10 +67,23 @@ class Upstream:
     """One kind of service, at one address or several; to be closed."""
 
     def __init__(
-        self, name: str, urls: Sequence[str], *, key: str = "", connect: float = 2.0, read: float = 60.0
+        self,
+        name: str,
+        urls: Sequence[str],
+        *,
+        key: str = "",
+        connect: float = 2.0,
+        read: float = 60.0,
+        subject: str = "",
     ) -> None:
-        """Ask the services at `urls`; `connect` and `read` are seconds, `key` an API key if they want one."""
+        """Ask the services at `urls`; `connect` and `read` are seconds, `key` an API key if they want one.
+
+        `subject` is what they call, among their identities, what is asked of them.
+        """
         self.name, self.urls, self.read = name, [url.rstrip("/") for url in urls], read
+        self.known = Known(self.urls)
+        """What they work with, as far as they have said it."""
+        self._subject = subject
         self._turn = itertools.count()
         self._down: dict[str, float] = {}
         self._client = httpx.Client(
@@ -96,13 +119,34 @@ class Upstream:
     def events(self, path: str, body: BaseModel) -> Iterator[tuple[str, str]]:
         """The name and data of each server-sent event, as they come. Raises as `ask` does."""
         with self._responding("POST", path, body, {"Accept": "text/event-stream"}) as response:
-            waiting = b""
+            reader = EventReader()
             try:
                 for piece in response.iter_bytes():
-                    *whole, waiting = (waiting + piece).split(b"\n\n")
-                    yield from filter(None, map(_event, whole))
+                    yield from reader.feed(piece)
             except httpx.HTTPError as error:
                 raise self._broken(response, error) from error
+
+    def learn(self) -> None:
+        """Ask every replica what it works with. One that is not there, or not ready, counts no more."""
+        for url in self.urls:
+            try:
+                said = self._client.get(f"{url}/v1/identity", timeout=LEARN_SECONDS)
+            except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout):
+                self.known.gone(url)
+            except httpx.HTTPError:
+                continue  # It is there and slow: what it said before is believed for as long as it may be.
+            else:
+                self._hear(url, said)
+
+    def _hear(self, url: str, said: httpx.Response) -> None:
+        if said.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            self.known.gone(url)
+            return
+        try:
+            found = Identities.model_validate_json(said.content).identities if said.is_success else {}
+        except ValidationError:
+            found = {}
+        self.known.tell(url, found.get(self._subject, ""))
 
     def problem(self, text: str, status: int = 0) -> Exception:
         """The error that a problem object says."""
@@ -123,15 +167,22 @@ class Upstream:
         """A response that went well, its body not read yet."""
         content = None if body is None else body.model_dump_json(exclude_none=True)
         kind = {} if body is None else {"Content-Type": "application/json"}
-        response = self._send(method, path, content, {**outgoing_headers(), **kind, **(headers or {})})
+        sent = {**outgoing_headers(), **kind, **(headers or {})}
+        url, response = self._send(method, path, content, sent)
         try:
             if not response.is_success:
                 raise self._error(response)
+            said = response.headers.get(HEADER, "")
+            self.known.tell(url, said)
+            current().served[self.name] = said
             yield response
         finally:
             response.close()
 
-    def _send(self, method: str, path: str, content: str | None, headers: dict[str, str]) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, content: str | None, headers: dict[str, str]
+    ) -> tuple[str, httpx.Response]:
+        """The replica that answered, and its response."""
         failed = ""
         for attempt in range(ATTEMPTS):
             url = self._next()
@@ -144,7 +195,7 @@ class Upstream:
                 raise UpstreamTimeout(self._late(url)) from None
             else:
                 if response.status_code != 503 or attempt + 1 == ATTEMPTS or len(self.urls) == 1:
-                    return response
+                    return url, response
                 response.close()
             self._down[url] = time.monotonic() + PAUSE_SECONDS
         raise UpstreamFailed(f"the {self.name} service at {failed}; start it, or correct its address")
@@ -172,9 +223,3 @@ class Upstream:
 
     def _late(self, url: str) -> str:
         return f"the {self.name} service at {url} has said nothing for {self.read:g} seconds; ask for less"
-
-
-def _event(block: bytes) -> tuple[str, str] | None:
-    """An event's name and data, or None for a sign of life."""
-    lines = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
-    return (lines[b"event"].decode(), lines[b"data"].decode()) if b"event" in lines else None

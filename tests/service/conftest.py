@@ -1,8 +1,11 @@
 """Real servers on loopback ports, a small index for them, and what asynchronous tests run on."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,7 +13,11 @@ from indexes import Index, build_index
 from ragnarok.pipeline import Pipeline
 from service.parts import Parts
 from service.settings import Settings
+from tests.rerank.test_store import Server
 from tests.service.running import server_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 Serve = Callable[..., str]
 
@@ -38,6 +45,54 @@ def serve() -> Iterator[Serve]:
             return stack.enter_context(server_of(pipeline, settings))
 
         yield start
+
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """A headless Chromium; one for each module, for its driver has an event loop of its own."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium here; tests/setup-system.sh installs it on Debian")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: "Browser") -> "Iterator[Page]":
+    """A fresh tab in which any error of a script fails the test."""
+    context = browser.new_context(reduced_motion="reduce")
+    tab = context.new_page()
+    errors: list[str] = []
+    # Of every tab that the test opens beside this one, too.
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    context.on("console", lambda said: errors.append(said.text) if "Security Policy" in said.text else None)
+    context.set_default_timeout(10_000)
+    yield tab
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[Server]:
+    """A Redis of the test's own."""
+    server = Server(tmp_path)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -50,10 +51,10 @@ def server_of(pipeline: Pipeline | Parts | None, settings: Settings | None = Non
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """The address of a real server of any application, run by a thread."""
+def served(app: ASGIApp, port: int = 0) -> Iterator[str]:
+    """The address of a real server of any application, run by a thread, at a free port if none is given."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.create_server(("127.0.0.1", port)) as door:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[door])))
         thread.start()
         try:
@@ -62,6 +63,14 @@ def served(app: ASGIApp) -> Iterator[str]:
             server.should_exit = True
             thread.join(WAIT)
             assert not thread.is_alive()
+
+
+def samples(text: str) -> dict[str, float]:
+    """Each of Prometheus' numbers by its name and labels."""
+    return {
+        name: float(value)
+        for name, value in re.findall(r"^([a-z_]+(?:\{.*\})?) ([-+.\deE]+)$", text, re.MULTILINE)
+    }
 
 
 def events_of(text: str) -> list[tuple[str, Any]]:

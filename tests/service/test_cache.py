@@ -1,67 +1,16 @@
 """Answers that are kept in a real Redis, which may go away."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
 
-import httpx
 import pytest
-from pydantic import SecretStr
 from redis import Redis
 
-from ragnarok.seams import Retriever
-from ragnarok.types import Hit
-from service.parts import parts_of
-from service.settings import Settings
 from tests.rerank.test_store import Server
-from tests.service.fakes import a_pipeline
-from tests.service.running import client_of
+from tests.service.caching import QUESTION, ask, asking
 
-QUESTION = {"query": "who built the tower?"}
-
-
-class Counting:
-    """A retriever that counts, and waits for `gate`."""
-
-    def __init__(self, inner: Retriever) -> None:
-        self.inner, self.asked, self.gate = inner, 0, threading.Event()
-        self.gate.set()
-
-    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        self.asked += 1
-        assert self.gate.wait(20)
-        return self.inner.search(queries, k)
+pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
-    yield server
-    server.stop()
-
-
-@asynccontextmanager
-async def asking(
-    url: str | None, identity: object = "fakes-1", max_tokens: int = 256
-) -> AsyncIterator[tuple[httpx.AsyncClient, Counting]]:
-    parts = parts_of(a_pipeline())
-    assert parts.retriever is not None
-    parts.retriever = counting = Counting(parts.retriever)
-    parts.identity = identity
-    secret = None if url is None else SecretStr(url)
-    async with client_of(parts, Settings(redis_url=secret, max_tokens=max_tokens)) as client:
-        yield client, counting
-
-
-async def ask(client: httpx.AsyncClient, **changes: object) -> tuple[str, object]:
-    answer = await client.post("/v1/query", json=QUESTION | changes)
-    assert answer.status_code == 200, answer.text
-    return answer.headers["x-cache"], answer.json()
-
-
-@pytest.mark.anyio
 async def test_an_answer_is_kept_until_anything_changes(redis_server: Server) -> None:
     async with asking(redis_server.url) as (client, counting):
         first, second = await ask(client), await ask(client, query="  who built the tower? ")
@@ -71,23 +20,23 @@ async def test_an_answer_is_kept_until_anything_changes(redis_server: Server) ->
         assert (await ask(client, depth=1))[0] == "miss"
         metrics = (await client.get("/metrics")).text
         assert 'ragnarok_cache_total{kind="answer",outcome="hit"} 1.0' in metrics
-        streamed = await client.post("/v1/query", json=QUESTION | {"stream": True})
-        assert "x-cache" not in streamed.headers
     async with asking(redis_server.url) as (client, _):
         assert (await ask(client))[0] == "hit", "another process with the same settings"
     async with asking(redis_server.url, identity="fakes-2") as (client, _):
         assert (await ask(client))[0] == "miss", "another index or model"
-    async with asking(redis_server.url, max_tokens=9) as (client, _):
-        assert (await ask(client))[0] == "miss", "another setting"
+    async with asking(redis_server.url, max_hits=9, threads=2, log_format="json") as (client, _):
+        assert (await ask(client))[0] == "hit", "settings that change nothing of it"
 
 
-@pytest.mark.anyio
 async def test_what_is_no_answer_is_replaced(redis_server: Server) -> None:
     redis = Redis.from_url(redis_server.url)
     async with asking(redis_server.url) as (client, _):
         await ask(client)
         (key,) = redis.keys("ragnarok:answer:*")
-        for junk in (b"", b"{", b"[]", b'{"version": 1}', b'{"version": 1, "key": 2, "value": {}}', b"\xff"):
+        kept = redis.get(key)
+        assert isinstance(kept, bytes)
+        turned = kept[:-1] + bytes([kept[-1] ^ 1])
+        for junk in (b"", b"{}", b"\xff" * 40, kept[:-1], kept + b" ", kept[16:], turned):
             redis.set(key, junk)
             assert (await ask(client))[0] == "miss"
             assert (await ask(client))[0] == "hit"
@@ -97,7 +46,6 @@ async def test_what_is_no_answer_is_replaced(redis_server: Server) -> None:
     redis.close()
 
 
-@pytest.mark.anyio
 async def test_equal_questions_in_the_air_are_answered_once(redis_server: Server) -> None:
     async with asking(redis_server.url) as (client, counting):
         counting.gate.clear()
@@ -111,7 +59,6 @@ async def test_equal_questions_in_the_air_are_answered_once(redis_server: Server
         assert all(answer == answers[0] for answer in answers)
 
 
-@pytest.mark.anyio
 async def test_everything_goes_on_without_redis(redis_server: Server) -> None:
     async with asking(None) as (client, _):
         assert [(await ask(client))[0] for _ in range(2)] == ["off", "off"]
@@ -125,3 +72,33 @@ async def test_everything_goes_on_without_redis(redis_server: Server) -> None:
         redis_server.start()
         await asyncio.sleep(2.1)
         assert [(await ask(client))[0] for _ in range(2)][-1] == "hit", "it is used again"
+
+
+async def test_what_was_kept_for_another_question_is_not_this_ones(redis_server: Server) -> None:
+    redis = Redis.from_url(redis_server.url)
+    async with asking(redis_server.url) as (client, _):
+        await ask(client)
+        (key,) = redis.keys("ragnarok:answer:*")
+        kept = redis.get(key)
+        await ask(client, query="another")
+        assert isinstance(kept, bytes)
+        (other,) = {*redis.keys("ragnarok:answer:*")} - {key}
+        redis.set(other, kept)
+        outcome, answer = await ask(client, query="another")
+    redis.close()
+    assert outcome == "miss"
+    assert isinstance(answer, dict)
+    assert answer["query"] == "another"
+
+
+async def test_a_kept_answer_is_sent_as_it_was(redis_server: Server) -> None:
+    async with asking(redis_server.url) as (client, _):
+        first, second = [await client.post("/v1/query", json=QUESTION) for _ in range(2)]
+        too_deep = await client.post("/v1/query", json=QUESTION | {"depth": 1000})
+    assert first.content == second.content
+    assert {**first.headers, "x-cache": "", "x-request-id": ""} == {
+        **second.headers,
+        "x-cache": "",
+        "x-request-id": "",
+    }
+    assert too_deep.status_code == 422

@@ -37,12 +37,26 @@ def test_a_key_is_new_each_time_and_its_line_does_not_tell_it() -> None:
         ("a b:" + "0" * 64, "letters, digits"),
         ("a:" + "0" * 63, "lacks its hash"),
         ("a:" + "0" * 64 + "\na:" + "1" * 64, "twice"),
+        ("a:" + "0" * 64 + ":0", "the limit of the API key 'a' is no number"),
+        ("a:" + "0" * 64 + ":many", "write a:HASH:60"),
+        ("a:" + "0" * 64 + ":", "no number of requests a minute"),
+        ("a:" + "0" * 64 + ":60:60", "no number of requests a minute"),
     ],
 )
 def test_lines_that_cannot_be_are_refused(text: str, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         read_lines(text)
     assert read_lines("\n# nobody\n") == []
+
+
+def test_a_key_may_have_a_limit_of_its_own() -> None:
+    key, line = make_key("team-a", 600)
+    assert str(line) == f"team-a:{digest_of(key)}:600"
+    assert read_lines(f"{line}\n") == [KeyLine("team-a", digest_of(key), 600)]
+    said = CliRunner().invoke(app, ["keys", "team-a", "--rate-limit", "600", "--json"])
+    assert read_line(json.loads(said.stdout)["line"]).rate == 600
+    for wrong in ("0", "1000000", "many"):
+        assert CliRunner().invoke(app, ["keys", "team-a", "--rate-limit", wrong]).exit_code == 2
 
 
 def test_the_command_prints_a_key_and_its_line() -> None:

@@ -1,65 +1,20 @@
 """The page in a real browser."""
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Semaphore
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from ragnarok.errors import BadQuery
 from tests.service.conftest import Serve
 from tests.service.fakes import EVIL, SENTENCES, Reciter, Shelf, a_pipeline
 
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no chromium here; tests/setup-system.sh installs it on Debian"
-    ),
-]
+pytestmark = pytest.mark.browser
 
 CONTRAST = Path(__file__).with_name("contrast.js").read_text()
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh tab in which any error of a script fails the test."""
-    context = browser.new_context(reduced_motion="reduce")
-    tab = context.new_page()
-    errors: list[str] = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on(
-        "console",
-        lambda said: errors.append(said.text) if "Security Policy" in said.text else None,
-    )
-    tab.set_default_timeout(10_000)
-    yield tab
-    context.close()
-    assert errors == []
 
 
 def done(page: Page) -> None:
@@ -88,6 +43,29 @@ def test_asking_by_keyboard_only(page: Page, serve: Serve) -> None:
     expect(page.locator(".passage", has_text="Signs 🎈")).to_be_focused()
 
 
+def test_where_the_list_is_far_away_a_citation_opens_its_passage(browser: Browser, serve: Serve) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True)
+    tab = context.new_page()
+    tab.goto(f"{serve(a_pipeline())}/?q=how")
+    done(tab)
+    tab.get_by_role("button", name="Citation 1: Signs 🎈").tap()
+    dialog = tab.get_by_role("dialog", name="Citation 1")
+    expect(dialog).to_be_visible()
+    expect(dialog.locator("mark")).to_have_text(["Emoji", "key"])
+    expect(dialog).to_contain_text("moved down from rank 2 to 6")
+    tab.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(tab.get_by_role("button", name="Citation 1: Signs 🎈")).to_be_focused()
+    tab.get_by_role("button", name="Citation 3").tap()
+    expect(dialog).to_be_hidden()
+    other = tab.get_by_role("dialog", name="Citation 3")
+    expect(other).to_contain_text(EVIL)
+    other.get_by_role("button", name="Close").tap()
+    expect(other).to_be_hidden()
+    assert tab.title() == "how · Ragnarok"
+    context.close()
+
+
 def test_sentences_appear_one_by_one(page: Page, serve: Serve) -> None:
     steps = Semaphore(0)
     page.goto(f"{serve(a_pipeline(reciter=Reciter(steps)))}/?q=how")
@@ -103,8 +81,8 @@ def test_sentences_appear_one_by_one(page: Page, serve: Serve) -> None:
             expect(page.get_by_role("button", name="Stop")).to_be_visible()
     done(page)
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
-    expect(page.locator("#notes")).to_have_text("one citation was dropped")
-    assert page.locator("#answer").get_attribute("aria-live") == "polite"
+    expect(page.locator(".notes")).to_have_text("one citation was dropped")
+    assert page.locator(".said").get_attribute("aria-live") == "polite"
     for time in page.locator(".stages time").all():
         expect(time).to_have_text(re.compile(r"^\d+(\.\d)? m?s$"))
 
@@ -170,7 +148,7 @@ def test_passages_are_text_and_never_markup(page: Page, serve: Serve) -> None:
     done(page)
     page.get_by_role("button", name="Show 1 more").click()
     expect(page.locator(".passage", has_text="and more")).to_contain_text(EVIL)
-    expect(page.locator("#answer")).to_contain_text(EVIL)
+    expect(page.locator(".said")).to_contain_text(EVIL)
     assert page.locator("main img, main script").count() == 0
     assert page.title() == f"{EVIL} · Ragnarok"
     links = page.locator(".passage a").evaluate_all("links => links.map(link => link.href)")

@@ -121,4 +121,5 @@ async def test_a_stage_has_its_own_routes_and_no_others(small_index: Index) -> N
         "/v1/{index}/doc/{docid}",
         "/v1/indexes/{index}/search",
         "/v1/indexes/{index}/documents/{docid}",
+        "/v1/identity",
     }

@@ -44,6 +44,8 @@ def test_a_process_opens_what_it_does(home: Path, saved: Path, role: str) -> Non
         assert (parts.generator is not None) == (role in {"all", "generation"})
         assert list(parts.modes) == (["late", "joint"] if parts.reranker else [])
         assert (parts.pipeline is not None) == (role == "all")
+        for stage in ("retrieval", "rerank", "generation"):
+            assert (parts.identity(stage) is not None) == (role in {"all", stage})
         assert (f"loading model {saved}" in said) == (role != "retrieval")
         if isinstance(parts.reranker, LateAttentionReranker):
             assert parts.reranker.reader.stats()["memory"].entries, "two passages have been re-ranked"

@@ -4,22 +4,23 @@ import re
 
 import pytest
 
-from service.site import PAGES, TYPES
+from service.site import ASSETS, TEMPLATES, TYPES, Site, modules_of
 from tests.service.running import client_of
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in PAGES.iterdir()))
+@pytest.mark.parametrize("name", ["", *sorted(path.name for path in ASSETS.iterdir())])
 async def test_every_file_goes_out_with_its_type_and_the_policy(name: str) -> None:
-    path = "/" if name == "index.html" else f"/assets/{name}"
+    path = f"/assets/{name}" if name else "/"
     async with client_of() as client:
         response = await client.get(path)
         again = await client.get(path, headers={"If-None-Match": response.headers["etag"]})
         head = await client.head(path)
     assert response.status_code == head.status_code == 200
-    assert response.content == (PAGES / name).read_bytes()
-    assert response.headers["content-type"] == TYPES[PAGES.joinpath(name).suffix]
+    if name:
+        assert response.content == (ASSETS / name).read_bytes()
+    assert response.headers["content-type"] == TYPES[ASSETS.joinpath(name or "x.html").suffix]
     assert (again.status_code, again.content) == (304, b"")
     for said in (response, again, head):
         assert said.headers["cache-control"] == "no-cache"
@@ -30,13 +31,37 @@ async def test_every_file_goes_out_with_its_type_and_the_policy(name: str) -> No
         assert "unsafe" not in policy
 
 
+async def test_without_an_arena_only_the_page_to_ask_from_is_there() -> None:
+    async with client_of() as client:
+        page = (await client.get("/")).text
+        for path in (
+            "/battle",
+            "/leaderboard",
+            "/compare",
+            "/v1/arena/leaderboard",
+            "/assets/../templates/ask.html",
+        ):
+            assert (await client.get(path)).status_code == 404
+    assert re.findall(r'<li><a href="([^"]+)"', page) == ["/"]
+
+
 def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
-    page = (PAGES / "index.html").read_text()
-    assert re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", page) == []
-    for path in PAGES.iterdir():
+    for path in TEMPLATES.iterdir():
+        assert re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", path.read_text()) == [], (
+            path.name
+        )
+        # Jinja escapes what it is given, unless it is told not to.
+        assert re.findall(r"\|\s*safe\b|autoescape|Markup", path.read_text()) == [], path.name
+    for path in (*ASSETS.iterdir(), *TEMPLATES.iterdir()):
         addresses = re.findall(r"""https?://\w[\w.-]*|["'(]//\w[\w.-]*""", path.read_text())
         assert {address for address in addresses if "www.w3.org" not in address} == set(), path.name
-    scripts = "".join(path.read_text() for path in PAGES.glob("*.js"))
+    scripts = "".join(path.read_text() for path in ASSETS.glob("*.js"))
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", scripts
     )
+
+
+def test_a_page_names_every_module_that_it_loads() -> None:
+    assert modules_of("ask.js") == ["dom.js", "events.js", "evidence.js", "key.js", "opened.js", "outcome.js"]
+    page = Site().page("ask", "/").decode()
+    assert re.findall(r'modulepreload" href="/assets/([\w.]+)"', page) == modules_of("ask.js")

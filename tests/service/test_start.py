@@ -84,7 +84,9 @@ async def test_what_was_built_is_closed_and_what_was_given_is_not(
     )
     counter = Desk(settings)
     await counter.open()
-    *_, last = [event async for event in counter.ask(QueryRequest(query="where is the tower?"))]
+    *_, last = [
+        event async for event in counter.ask(counter.check(QueryRequest(query="where is the tower?")))
+    ]
     assert isinstance(last, Result)
     assert (last.hits[0].docid, closed) == ("a", [])
     await counter.close()

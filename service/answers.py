@@ -1,0 +1,88 @@
+"""Answers to questions, found or made: whole, as a stream's events, and as the pipeline's own result.
+
+All three are kept as one: the JSON of the whole answer. An answer that is there is replayed to who wants
+events, and one that was streamed is there for everyone. Knows the desk and the cache; nothing of routes.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from fastapi import Request, Response
+
+from ragnarok.pipeline import Event, Reranked, Result, Retrieved
+from ragnarok.types import Hit
+from service.cache import Cache, Wanted
+from service.context import current
+from service.desk import Desk, Question
+from service.schema import QueryResponse
+from service.stream import Wire, end_of, event_stream, replayed, unless_left
+
+Identity = dict[str, str] | None
+
+
+class Answers:
+    """What a desk answers, and what a cache has of it."""
+
+    def __init__(self, desk: Desk, cache: Cache) -> None:
+        """Ask `desk` for what is not in `cache`."""
+        self.desk, self.cache = desk, cache
+
+    async def whole(self, question: Question, request: Request) -> bytes | None:
+        """The JSON of a `QueryResponse`, or nothing for a client that has left. Raises as `Desk.ask` does."""
+        identity = self.desk.identity
+        wanted = await self._look(question, identity)
+        if (there := wanted.there) is not None:
+            return there[0]
+
+        async def make(_: Sequence[int]) -> list[bytes]:
+            result = await end_of(self.desk.ask(question))
+            assert isinstance(result, Result)
+            return [_written(result)]
+
+        made = await unless_left(request, wanted.made(make, partial(_as_said, identity)))
+        return None if made is None else made[0]
+
+    async def result(self, question: Question, request: Request) -> Result | None:
+        """The result, or nothing for a client that has left. Raises as `Desk.ask` does."""
+        written = await self.whole(question, request)
+        return None if written is None else _read(written)
+
+    async def events(self, question: Question, wire: Wire[Event]) -> Response:
+        """The events as they come, or all at once where they are known. Raises as `Desk.ask` does."""
+        identity = self.desk.identity
+        wanted = await self._look(question, identity)
+        outcome = {"X-Cache": current().cache}
+        if (there := wanted.there) is not None:
+            return replayed(events_of(_read(there[0])), wire, outcome)
+
+        async def heard(event: Event) -> None:
+            if isinstance(event, Result) and _as_said(identity):
+                await wanted.keep([_written(event)])
+
+        return event_stream(self.desk.ask(question), wire, outcome, heard)
+
+    async def _look(self, question: Question, identity: Identity) -> Wanted:
+        # A gateway passes its own method on to whoever retrieves.
+        scope = None if identity is None else [identity, self.desk.settings.method]
+        return await self.cache.look("answer", scope, [[question.text, question.depth]])
+
+
+def events_of(result: Result) -> list[Event]:
+    """The events that a result came by."""
+    first = sorted(result.hits, key=lambda hit: hit.first_rank)
+    found = [Hit(hit.docid, hit.first_score, hit.first_rank, hit.passage) for hit in first]
+    return [Retrieved(found), Reranked(result.hits), *result.answer.sentences, result]
+
+
+def _written(result: Result) -> bytes:
+    return QueryResponse.of(result).model_dump_json().encode()
+
+
+def _read(written: bytes) -> Result:
+    return QueryResponse.model_validate_json(written).result()
+
+
+def _as_said(identity: Identity) -> bool:
+    """Whether the services that were asked were those that `identity` names: one may have changed since."""
+    known = identity or {}
+    return all(known.get(stage) == said for stage, said in current().served.items())
