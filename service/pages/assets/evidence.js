@@ -1,34 +1,25 @@
 // Passages as elements. Whatever a passage says is put in as text, never as markup.
 
-/** An element with a class and children: strings become text. */
-export function element(tag, className = "", ...children) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.append(...children);
-  return made;
-}
+import { element, fact, link } from "./dom.js";
 
 const plain = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 
-/** A passage of `hits` or `reranked`, as a list item. */
+/** What a passage is called: one without a title by its id, or by its place where even that is withheld. */
+export function nameOf(hit) {
+  return hit.title || (hit.score === undefined ? `Passage ${hit.rank}` : hit.docid);
+}
+
+/** A passage of any list of hits, as a list item. */
 export function passage(hit) {
-  const name = hit.title || hit.docid;
+  const name = nameOf(hit);
   const title = element("h3", "", link(hit.url, name));
   title.dir = "auto";
   const head = element("header", "", element("span", "rank", String(hit.rank)), title);
   const text = element("p", "text", ...marked(hit.text, hit.highlights ?? []));
   text.dir = "auto";
-  const facts = element("dl", "facts");
-  if (hit.first_rank === undefined) {
-    fact(facts, "first stage", plain.format(hit.score));
-  } else {
-    head.append(move(hit.first_rank, hit.rank));
-    fact(facts, "score", plain.format(hit.score));
-    fact(facts, "first stage", plain.format(hit.first_score));
-  }
-  if (hit.title) fact(facts, "id", hit.docid);
-  if (hit.cut) fact(facts, "read", "its beginning only");
-  const item = element("li", "passage", head, text, facts);
+  const item = element("li", "passage", head, text);
+  if (hit.first_rank !== undefined) head.append(move(hit.first_rank, hit.rank));
+  if (hit.score !== undefined) item.append(facts(hit));
   item.tabIndex = -1;
   item.dataset.docid = hit.docid;
   item.setAttribute("aria-label", `${name}, rank ${hit.rank}`);
@@ -50,16 +41,17 @@ export function unfold(item) {
   text.after(button);
 }
 
-function link(url, name) {
-  if (!/^https?:\/\//i.test(url)) return name;
-  const made = element("a", "", name);
-  made.href = url;
-  made.rel = "noopener noreferrer";
-  return made;
-}
-
-function fact(list, name, value) {
-  list.append(element("div", "", element("dt", "", name), element("dd", "", value)));
+function facts(hit) {
+  const list = element("dl", "facts");
+  if (hit.first_rank === undefined) {
+    fact(list, "first stage", plain.format(hit.score));
+  } else {
+    fact(list, "score", plain.format(hit.score));
+    fact(list, "first stage", plain.format(hit.first_score));
+  }
+  if (hit.title) fact(list, "id", hit.docid);
+  if (hit.cut) fact(list, "read", "its beginning only");
+  return list;
 }
 
 function move(before, after) {

@@ -1,0 +1,61 @@
+"""What is reckoned from the arena's votes, once for each state of the store: boards and suspicious voters.
+
+Knows the store and the statistics; nothing of pages.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ragnarok.arena.boards import Leaderboard, leaderboard
+from ragnarok.arena.store import ArenaStore
+from ragnarok.arena.suspicion import suspects
+from ragnarok.arena.types import Board, Columns
+from service.arena.form import BoardQuery
+
+KEPT = 256
+"""How many results are kept; those that were longest not asked for go first."""
+
+T = TypeVar("T")
+
+
+class Boards:
+    """Reckons, and keeps what comes out. Threads may share it; every method waits for the database."""
+
+    def __init__(self, store: ArenaStore) -> None:
+        """Of the votes in `store`."""
+        self.store = store
+        self._kept: OrderedDict[object, Any] = OrderedDict()
+        self._turn = threading.RLock()
+
+    def columns(self) -> Columns:
+        """All votes."""
+        return self.store.columns()
+
+    def board(self, wanted: BoardQuery) -> Leaderboard:
+        """The board that is wanted. Raises `NotFound` for a topic set that no vote is about."""
+
+        def make() -> Leaderboard:
+            without = self.suspicious(wanted.board) if wanted.trusted else frozenset()
+            return leaderboard(self.columns(), wanted.filters(without))
+
+        return self.kept(("board", wanted), make)
+
+    def suspicious(self, board: Board) -> frozenset[str]:
+        """The voters whose votes look like chance or habit."""
+        return self.kept(("suspicious", board), lambda: suspects(self.columns(), board=board))
+
+    def kept(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` makes of the store as it is now, made once for each `key`."""
+        whole = (self.store.version(), key)
+        # One at a time: who waits finds what the one before has reckoned.
+        with self._turn:
+            if whole in self._kept:
+                self._kept.move_to_end(whole)
+            else:
+                self._kept[whole] = make()
+                while len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+            made: T = self._kept[whole]
+            return made

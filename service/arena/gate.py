@@ -1,0 +1,40 @@
+"""Who may ask something of the arena, and how often: no other site's pages, and nobody too fast.
+
+Who brings a voter's cookie is counted as that voter, all others by their address, so that throwing the cookie
+away gains nothing. Knows requests; nothing of battles.
+"""
+
+import math
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from service.arena.voters import Voters
+from service.errors import ForeignOrigin, LimitReached
+from service.limits import Rates, client_of
+
+
+class Gate:
+    """Lets requests in. All methods belong to one event loop."""
+
+    def __init__(self, voters: Voters, rates: Rates, limits: dict[str, int]) -> None:
+        """`limits` are how many of each kind of request a voter may make in a minute."""
+        self._voters, self._rates, self._limits = voters, rates, limits
+
+    def check_origin(self, request: Request) -> None:
+        """Refuse what a page of another site sent. Raises `ForeignOrigin`."""
+        origin = request.headers.get("origin")
+        own = urlsplit(origin).netloc == request.headers.get("host") if origin else True
+        if not own or request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+            raise ForeignOrigin(
+                f"this was sent by a page of {origin or 'another site'}; use the arena's own pages, or send "
+                "no Origin"
+            )
+
+    async def spend(self, kind: str, request: Request) -> None:
+        """Count a request. Raises `LimitReached` for one too many."""
+        who, rate = self._voters.of(request) or client_of(request.scope), self._limits[kind]
+        spent = await self._rates.spend(f"arena:{kind}:{who}", rate)
+        if not spent.may:
+            wait = max(math.ceil(spent.wait), 1)
+            raise LimitReached(f"more than {rate} {kind}s in a minute; go on in {wait} s", spent.wait)

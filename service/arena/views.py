@@ -1,0 +1,135 @@
+"""The arena's pages: battle, its record, leaderboard and compare.
+
+What is open to all is rendered here; what a battle shows is fetched by its script, which knows no more than
+anyone. Knows templates and the arena; nothing of how either works.
+"""
+
+import asyncio
+from typing import get_args
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+
+from ragnarok.arena.pictures import rating_plot, win_matrix
+from ragnarok.arena.types import Columns
+from ragnarok.errors import NotFound
+from service.arena.arena import Arena
+from service.arena.form import OWN, BoardQuery
+from service.arena.schema import Tag
+from service.errors import SideFailed
+from service.site import Site, page_response
+
+LINKS = (("/battle", "Battle"), ("/leaderboard", "Leaderboard"), ("/compare", "Compare"))
+
+PICTURES = {"ratings": rating_plot, "wins": win_matrix}
+
+
+def page_routes(arena: Arena, site: Site) -> APIRouter:
+    """The pages of `arena`."""
+    router = APIRouter(include_in_schema=False)
+    router.include_router(_battles(arena, site))
+    router.include_router(_leaderboard(arena, site))
+
+    @router.get("/compare")
+    async def compare(request: Request) -> Response:
+        return page_response(request, site.page("compare", "/compare", systems=arena.now.hall.roster.systems))
+
+    return router
+
+
+def _battles(arena: Arena, site: Site) -> APIRouter:
+    router = APIRouter()
+
+    def page(request: Request, status: int = 200) -> Response:
+        opened = arena.now
+        topics = tuple(opened.hall.roster.topics)
+        response = page_response(
+            request, site.page("battle", "/battle", topics=topics, tags=get_args(Tag)), status=status
+        )
+        # Set before anything is begun, so that two tabs are one voter.
+        if opened.voters.of(request) is None:
+            opened.voters.remember(response, opened.voters.new(), secure=request.url.scheme == "https")
+        return response
+
+    @router.get("/battle")
+    async def battle(request: Request) -> Response:
+        return page(request)
+
+    @router.get("/battle/{battle_id}")
+    async def one_battle(battle_id: str, request: Request) -> Response:
+        opened = arena.now
+        try:
+            if opened.hall.match(battle_id) is None:
+                await asyncio.to_thread(opened.store.battle, battle_id)
+        except NotFound:
+            return page(request, 404)
+        except SideFailed:
+            return page(request, 410)
+        return page(request)
+
+    return router
+
+
+def _leaderboard(arena: Arena, site: Site) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/leaderboard")
+    async def leaderboard(request: Request) -> Response:
+        wanted, wrong = _wanted(request)
+        page, status = await asyncio.to_thread(_board_page, arena, site, wanted, wrong)
+        return page_response(request, page, status=status)
+
+    @router.get("/leaderboard/{name}.svg")
+    async def picture(name: str, request: Request) -> Response:
+        if name not in PICTURES:
+            raise NotFound(f"there is no picture {name[:80]!r}; there are {', '.join(PICTURES)}")
+        wanted, wrong = _wanted(request)
+        if wrong:
+            raise NotFound(f"there is no picture of this: {wrong}")
+        boards = arena.now.boards
+
+        def draw() -> bytes:
+            return PICTURES[name](boards.board(wanted)).encode()
+
+        drawn = await asyncio.to_thread(boards.kept, ("picture", name, wanted), draw)
+        response = page_response(request, drawn, kind=".svg")
+        # It is no page: its colours are its own, and it does nothing.
+        response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+        return response
+
+    return router
+
+
+def _wanted(request: Request) -> tuple[BoardQuery, str]:
+    """What is asked for, and what is wrong with it: then it is the whole board."""
+    try:
+        return BoardQuery.model_validate(dict(request.query_params)), ""
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        return BoardQuery(), "; ".join(wrong)
+
+
+def _board_page(arena: Arena, site: Site, wanted: BoardQuery, wrong: str) -> tuple[bytes, int]:
+    boards = arena.now.boards
+    topics = _topics(boards.columns())
+    if wanted.topics is not None and wanted.topics not in dict(topics):
+        wrong = f"no vote is about the topic set {wanted.topics[:80]!r}; choose one of the list"
+    if wrong:
+        return _render(site, wanted, topics=topics, wrong=wrong, board=None, suspicious=0), 422
+
+    def make() -> bytes:
+        suspicious = len(boards.suspicious(wanted.board))
+        return _render(
+            site, wanted, topics=topics, wrong="", board=boards.board(wanted), suspicious=suspicious
+        )
+
+    return boards.kept(("page", wanted), make), 200
+
+
+def _render(site: Site, wanted: BoardQuery, **said: object) -> bytes:
+    return site.page("leaderboard", "/leaderboard", wanted=wanted, **said)
+
+
+def _topics(columns: Columns) -> list[tuple[str, str]]:
+    """What a leaderboard may be narrowed to, and how it is called."""
+    return [("", "all"), (OWN, "the voters’ own"), *((name, name) for name in columns.topic_sets)]

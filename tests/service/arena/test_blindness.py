@@ -1,0 +1,94 @@
+"""Before the vote nothing says who is who: every byte that a browser is sent is looked through."""
+
+import json
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from ragnarok.arena.types import System
+from tests.service.arena.conftest import There
+from tests.service.arena.fakes import Actor
+from tests.service.fakes import PASSAGES
+
+pytestmark = pytest.mark.browser
+
+TIMES = ("0.123456", "0.234567", "0.345678", "0.704")
+
+
+def secrets_of(system: System) -> set[str]:
+    """What would tell who a system is."""
+    return {system.name, system.digest, *system.components.values()}
+
+
+class Wire:
+    """Everything that goes between a browser and the service, as text by address."""
+
+    def __init__(self, page: Page) -> None:
+        """Stand between them."""
+        self.said: list[tuple[str, str]] = []
+        page.context.route("**", self._pass)
+
+    def _pass(self, route: Route) -> None:
+        answer = route.fetch()
+        asked = route.request
+        headers = json.dumps([answer.headers_array, asked.headers_array()])
+        text = "\n".join([unquote(asked.url), headers, asked.post_data or "", answer.text()])
+        self.said.append((urlsplit(asked.url).path, text))
+        route.fulfill(response=answer)
+
+
+def test_no_byte_tells_who_is_who_before_the_vote(page: Page, there: There) -> None:
+    actors = Actor("left"), Actor("right", whole=True)
+    wire = Wire(page)
+    page.goto(f"{there(*actors)}/battle")
+    page.get_by_label("Your question").fill("How do I sort?")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#vote")).to_be_visible()
+    page.reload()
+    expect(page.locator("#vote")).to_be_visible()
+    battle = page.url.rpartition("/")[2]
+    # And what a curious voter would ask for beside.
+    for path in (f"/v1/arena/battles/{battle}", f"/v1/arena/battles/{battle}/events", "/metrics"):
+        page.evaluate("path => fetch(path).then(response => response.text())", path)
+    for path in ("/v1/arena/battles.jsonl", "/v1/arena/battles.csv"):
+        page.evaluate("path => fetch(path).then(response => response.text())", path)
+    page.wait_for_load_state("networkidle")
+    said = wire.said.copy()
+    kept = page.evaluate("JSON.stringify([sessionStorage, localStorage, history.state, window.name])")
+    cookies = json.dumps([dict(cookie) for cookie in page.context.cookies()])
+    said.append(("page", "\n".join([page.content(), page.url, page.title(), kept, cookies])))
+    battles = "/v1/arena/battles"
+    seen = {path for path, _ in said}
+    assert {
+        "/battle",
+        f"/battle/{battle}",
+        battles,
+        f"{battles}/{battle}",
+        f"{battles}/{battle}/events",
+    } <= seen
+    hidden = set(TIMES) | {
+        "note-of-the-generator",
+        '"first_rank"',
+        '"highlights"',
+        "server-timing",
+        "x-cache",
+    }
+    hidden |= {passage.docid for passage in PASSAGES}
+    for one in actors:
+        hidden |= secrets_of(one.system)
+    for path, text in said:
+        if path.startswith(f"{battles}."):
+            # Downloads list the systems that there are, which is no secret, and nothing of this battle.
+            assert battle not in text
+        else:
+            assert {secret for secret in hidden if secret in text} == set(), path
+    # It would have been found: after the vote it is all there.
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator("#told")).to_be_visible()
+    path, after = wire.said[-1]
+    assert path == f"{battles}/{battle}/vote"
+    assert {
+        secret for secret in hidden - {"server-timing", "x-cache", "0.704"} if secret not in after
+    } == set()

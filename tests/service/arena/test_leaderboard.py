@@ -1,0 +1,171 @@
+"""The leaderboard, its filters and pictures, and the downloads."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ragnarok.arena.files import import_jsonl
+from ragnarok.arena.simulate import Scenario, simulate
+from ragnarok.arena.staged import staged
+from ragnarok.arena.store import ArenaStore
+from ragnarok.arena.types import Battle, Outcome, Output, System, Vote
+from ragnarok.types import Answer
+from tests.service.arena.conftest import Here
+from tests.service.arena.test_battles import begin, vote
+
+pytestmark = pytest.mark.anyio
+
+DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+Row = tuple[str, str, Outcome]
+
+XY: Row = ("x", "y", "a")
+
+
+def fill(place: Path, rows: Iterable[Row], *, topics: str | None = None, model: bool = False) -> None:
+    """Keep one battle a row, one a day: left, right, and what was said of the answers."""
+    store = ArenaStore(str(place))
+    number = store.counts().battles
+    for day, (left, right, outcome) in enumerate(rows):
+        systems = System(left), System(right)
+        created = DAY + timedelta(days=day)
+        a, b = (Output(one.name, one.digest, Answer("q")) for one in systems)
+        battle = Battle(f"battle-{number + day}", created, "q", day, a, b, topics)
+        said = Vote(battle.battle_id, f"voter-{day % 2}", "model" if model else "human", created, outcome)
+        store.add_all([*systems, battle, said])
+    store.close()
+
+
+def cells(page: str) -> list[list[str]]:
+    """The table's rows."""
+    rows = re.findall(r"<tr>(.*?)</tr>", page, flags=re.DOTALL)[1:]
+    texts = (re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in rows)
+    return [[re.sub(r"<[^>]+>", "", text).strip() for text in row] for row in texts]
+
+
+async def board(client: httpx.AsyncClient, address: str = "") -> str:
+    """The page."""
+    response = await client.get(f"/leaderboard{address}")
+    assert response.status_code == 200
+    return response.text
+
+
+async def test_without_votes_it_says_so(here: Here) -> None:
+    async with here() as client:
+        page = await board(client)
+        assert "No vote has been cast here yet" in page
+        assert (await client.get("/leaderboard/ratings.svg")).status_code != 500
+        assert "<script" not in page
+
+
+async def test_ratings_by_hand(here: Here, store_path: Path) -> None:
+    fill(store_path, [*[XY] * 3, ("y", "x", "a")])
+    async with here() as client:
+        page = await board(client)
+        record = (await client.get("/v1/arena/leaderboard")).json()
+        svg = await client.get("/leaderboard/ratings.svg")
+        wins = await client.get("/leaderboard/wins.svg")
+    x, y = cells(page)
+    # Odds of 3 to 1 are 400·log10(3) = 190.8 points around 1000.
+    assert (x[1], x[2], y[1], y[2]) == ("x", "1095", "y", "905")
+    assert (x[4:8], x[8]) == (["4", "3", "1", "0"], "75 %")
+    assert record["standings"][0]["rating"] == pytest.approx(1000 + 190.85 / 2, abs=0.01)
+    for picture in (svg, wins):
+        assert picture.status_code == 200
+        assert picture.headers["content-type"] == "image/svg+xml"
+        assert "<svg" in picture.text
+    assert "Without a vote: system-left, system-right." in page
+
+
+async def test_what_is_not_connected_has_no_rating(here: Here, store_path: Path) -> None:
+    fill(store_path, [("x", "y", "a"), ("y", "x", "a"), ("v", "w", "tie")])
+    async with here() as client:
+        page = await board(client)
+        assert (await client.get("/leaderboard/wins.svg")).status_code == 200
+        assert (await client.get("/leaderboard/ratings.svg")).status_code in {404, 409, 422}
+    assert "Not rated" in page
+    assert "Rating</th>" not in page
+    assert {row[0] for row in cells(page)} == {"–"}
+
+
+async def test_filters(here: Here, store_path: Path) -> None:
+    both: list[Row] = [("x", "y", "a"), ("x", "y", "b")]
+    fill(store_path, both)
+    fill(store_path, both * 2, topics="set <1>")
+    fill(store_path, both * 3, model=True)
+
+    async with here() as client:
+
+        async def votes(query: str) -> int:
+            return int((await client.get(f"/v1/arena/leaderboard?{query}")).json()["votes"])
+
+        assert await votes("") == 12
+        assert await votes("board=evidence") == 0
+        assert await votes("voters=human") == 6
+        assert await votes("voters=model&since=&until=&topics=") == 6
+        assert await votes("topics=set+%3C1%3E") == 4
+        assert await votes("topics=-") == 8
+        assert await votes("since=2026-03-02") == 9
+        assert await votes("until=2026-03-01") == 3
+        assert await votes("since=2026-03-02&until=2026-03-02&voters=human") == 2
+        page = await board(
+            client, "?topics=set+%3C1%3E&since=2026-03-01&voters=human&trusted=true&style=true"
+        )
+        assert '<option value="set &lt;1&gt;" selected>set &lt;1&gt;</option>' in page
+        assert 'value="2026-03-01"' in page
+        assert page.count(" checked") == 2
+        for wrong in ("since=never", "board=other", "topics=none", "strange=1", "voters=<b>"):
+            refused = await client.get(f"/leaderboard?{wrong}")
+            assert refused.status_code == 422
+            assert "The filters cannot be used" in refused.text
+            assert "<b>" not in refused.text.replace("<b>1", "")
+
+
+async def test_suspicious_voters_are_left_out_when_asked(here: Here, store_path: Path) -> None:
+    scenario = Scenario({"x": 1100.0, "y": 900.0}, votes=600, voters={"honest": 8, "left": 1})
+    store = ArenaStore(str(store_path))
+    store.add_all(staged(simulate(scenario)))
+    store.close()
+    async with here() as client:
+        page = await board(client)
+        assert "1 of the voters is suspicious." in page
+        trusted = await board(client, "?trusted=true")
+        assert "1 of the voters is suspicious, and left out." in trusted
+        every = (await client.get("/v1/arena/leaderboard")).json()
+        some = (await client.get("/v1/arena/leaderboard?trusted=true")).json()
+    assert 500 < some["votes"] < every["votes"] == 600
+
+
+async def test_a_new_vote_is_on_the_board_at_once(here: Here) -> None:
+    async with here() as client:
+        for number in range(1, 4):
+            battle = await begin(client)
+            assert (await vote(client, battle, answer="tie")).status_code == 200
+            assert f"{number} votes" in await board(client)
+
+
+async def test_downloads_hold_back_what_waits(here: Here, store_path: Path, tmp_path: Path) -> None:
+    fill(store_path, [("=x", "y", "a"), ("y", "=x", "b")])
+    async with here() as client:
+        waits, voted = await begin(client), await begin(client)
+        await vote(client, voted, answer="a", tags=["clearer"])
+        jsonl = await client.get("/v1/arena/battles.jsonl")
+        table = await client.get("/v1/arena/battles.csv")
+    assert 'filename="battles.jsonl"' in jsonl.headers["content-disposition"]
+    assert waits["id"] not in jsonl.text + table.text
+    assert [json.loads(line) for line in jsonl.text.splitlines()]
+    (tmp_path / "copy.jsonl").write_text(jsonl.text)
+    copy = ArenaStore(str(tmp_path / "copy.sqlite"))
+    counts = import_jsonl(copy, tmp_path / "copy.jsonl")
+    copy.close()
+    assert (counts.battles, counts.votes) == (3, 3)
+    rows = list(csv.DictReader(io.StringIO(table.text)))
+    assert [row["battle_id"] for row in rows] == ["battle-0", "battle-1", voted["id"]]
+    assert rows[0]["system_a"] == "'=x"
