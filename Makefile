@@ -12,7 +12,7 @@ demo: setup
 
 test: setup
 	@sh tests/setup-system.sh
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest -q tests/docs tests/test_house.py

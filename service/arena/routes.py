@@ -32,12 +32,10 @@ from service.arena.wire import compared, events_response
 from service.door import JsonRoute
 from service.errors import NotFinished
 from service.problems import problems_of
+from service.sse import event_content
 
 _EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "Server-sent events",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    },
+    200: {"description": "Server-sent events", "content": event_content()},
 }
 
 
@@ -53,7 +51,7 @@ def _posts(arena: Arena) -> APIRouter:
     router = APIRouter(
         prefix=PREFIX,
         route_class=JsonRoute,
-        responses=problems_of(400, 403, 404, 413, 415, 422, 429, 500, 503),
+        responses=problems_of(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
     )
 
     @router.post("/battles", status_code=201, summary="Begin a battle")
