@@ -231,28 +231,28 @@ def overhead() -> None:
 
 
 def gateway() -> None:
-    """What is left of a question's time without what the three services took."""
+    """What is left of a question's time behind a gateway without what the three services took.
+
+    Retrieval searches the demo by BM25; the other two take no time, so that nothing fights for a processor.
+    """
     ports = {stage: free_port() for stage in STAGES}
     front = free_port()
     with ExitStack() as running:
         for stage, port in ports.items():
-            command = ["-m", "service", "--port", str(port)]
-            running.enter_context(process(command, {"serve": stage}, port))
+            program = ["-m", "service"] if stage == "retrieval" else [__file__, "serve"]
+            running.enter_context(process([*program, "--port", str(port)], {"serve": stage}, port))
         urls = {f"{stage}_url": f"http://127.0.0.1:{port}" for stage, port in ports.items()}
-        running.enter_context(
-            process(["-m", "service", "--port", str(front)], {"serve": "gateway", **urls}, front)
-        )
+        settings = {"serve": "gateway", "method": "bm25", **urls}
+        running.enter_context(process(["-m", "service", "--port", str(front)], settings, front))
+        one_by_one(front, 1, first=20)
         found = []
-        one_by_one(front, 1, first=0)
         for _ in range(3):
             before = sum(map(_served_seconds, ports.values()))
-            spent = sum(ms for ms, _ in one_by_one(front, 4, first=0))
-            inside = 1000 * (sum(map(_served_seconds, ports.values())) - before)
-            found.append((spent - inside) / 4)
-        print(
-            f"gateway and three services, demo: {statistics.median(found):.2f} ms of "
-            f"{spent / 4:.0f} ms a question"
-        )
+            spent = sum(ms for ms, _ in one_by_one(front, 100, first=0)) / 100
+            inside = 1000 * (sum(map(_served_seconds, ports.values())) - before) / 100
+            found.append((spent - inside, spent))
+        left, spent = sorted(found)[1]
+        print(f"gateway and three services: {left:.2f} ms of {spent:.2f} ms a question")
 
 
 def _served_seconds(port: int) -> float:

@@ -133,6 +133,14 @@ class ArenaStore:
         """All votes of a voter, in the order in which they were kept."""
         return self._votes(_VOTES.where(votes.c.voter == voter).order_by(votes.c.id))
 
+    def votes_met(self) -> list[Vote]:
+        """Every vote on the battles that both a person and a model voted on, in the order they were kept."""
+        kinds = [
+            select(votes.c.battle).where(votes.c.kind == codec.KINDS.index(kind)) for kind in codec.KINDS
+        ]
+        met = [votes.c.battle.in_(voted) for voted in kinds]
+        return self._votes(_VOTES.where(*met).order_by(votes.c.id))
+
     def unjudged(self, judge: str) -> list[str]:
         """The ids of the battles that a model has not voted on, in the order in which they were kept."""
         voted = select(votes.c.battle).where(

@@ -8,10 +8,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ragnarok.arena.agreement import Agreement, agreement
 from ragnarok.arena.boards import Leaderboard, leaderboard
 from ragnarok.arena.store import ArenaStore
 from ragnarok.arena.suspicion import suspects
 from ragnarok.arena.types import Board, Columns
+from ragnarok.errors import Unratable
 from service.arena.form import BoardQuery
 
 KEPT = 256
@@ -45,6 +47,17 @@ class Boards:
     def suspicious(self, board: Board) -> frozenset[str]:
         """The voters whose votes look like chance or habit."""
         return self.kept(("suspicious", board), lambda: suspects(self.columns(), board=board))
+
+    def agreement(self, board: Board) -> Agreement | None:
+        """How well models' votes agree with people's; None where no battle has both."""
+
+        def make() -> Agreement | None:
+            try:
+                return agreement(self.store.votes_met(), board=board)
+            except Unratable:
+                return None
+
+        return self.kept(("agreement", board), make)
 
     def kept(self, key: object, make: Callable[[], T]) -> T:
         """What `make` makes of the store as it is now, made once for each `key`."""

@@ -118,9 +118,14 @@ def _board_page(arena: Arena, site: Site, wanted: BoardQuery, wrong: str) -> tup
         return _render(site, wanted, topics=topics, wrong=wrong, board=None, suspicious=0), 422
 
     def make() -> bytes:
-        suspicious = len(boards.suspicious(wanted.board))
         return _render(
-            site, wanted, topics=topics, wrong="", board=boards.board(wanted), suspicious=suspicious
+            site,
+            wanted,
+            topics=topics,
+            wrong="",
+            board=boards.board(wanted),
+            suspicious=len(boards.suspicious(wanted.board)),
+            agreement=boards.agreement(wanted.board),
         )
 
     return boards.kept(("page", wanted), make), 200

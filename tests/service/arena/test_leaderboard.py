@@ -57,6 +57,25 @@ async def board(client: httpx.AsyncClient, address: str = "") -> str:
     return response.text
 
 
+def judge(place: Path, *said: Outcome) -> None:
+    """Have a model vote on the first battles of `fill`."""
+    store = ArenaStore(str(place))
+    for day, outcome in enumerate(said):
+        store.add_vote(Vote(f"battle-{day}", "model-1", "model", DAY, outcome))
+    store.close()
+
+
+async def test_it_says_how_well_models_agree_with_people(here: Here, store_path: Path) -> None:
+    fill(store_path, [("x", "y", "a"), ("x", "y", "a"), ("y", "x", "b"), ("y", "x", "tie"), XY])
+    async with here() as client:
+        assert "Cohen" not in await board(client)
+    # They agree on 3 of 4, by chance they would on (2·2 + 1·2 + 1·0) / 16: κ = (.75 − .375) / .625.
+    judge(store_path, "a", "a", "b", "b")
+    async with here() as client:
+        assert "the same of 75 % of the 4 battles that both voted on: Cohen's κ 0.60" in await board(client)
+        assert "Cohen" not in await board(client, "?board=evidence")
+
+
 async def test_without_votes_it_says_so(here: Here) -> None:
     async with here() as client:
         page = await board(client)
