@@ -3,9 +3,9 @@
     python benchmarks/load.py overhead|gateway|cached|crowd [--seconds 10] [--clients 200]
 
 `overhead`: one process whose stages take no time, so that a question's time is the service's own. `gateway`:
-the demo behind a gateway and three services; told is what is left of a question's time without what the
-services themselves took (their own counters). `cached`: answers that a Redis keeps. `crowd`: clients with a
-key each, all at once, more than are let in.
+three services behind a gateway, of which two take no time; told is what is left of a question's time without
+what the services themselves took (their own counters). `cached`: answers that a Redis keeps. `crowd`: clients
+with a key each, all at once, more than are let in.
 """
 
 import argparse

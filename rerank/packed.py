@@ -213,15 +213,14 @@ def attend_masked(rows: Tensor, key: Tensor, value: Tensor, mask: Tensor, call: 
 
 def attend_plainly(rows: Tensor, key: Tensor, value: Tensor, mask: Tensor, call: AttentionCall) -> Tensor:
     """`attend_masked` by plain products over all keys at once, logits in fp32, without a cap."""
-    _, heads, length, dim = rows.shape
-    stacked = rows.reshape(key.shape[0], -1, dim)
+    heads, length, dim = rows.shape[1:]
+    stacked = rows.reshape(len(key), -1, dim)
     if rows.device.type == "cuda":
         logits = torch.bmm(stacked, key.transpose(1, 2), out_dtype=torch.float32)
     else:
         logits = stacked.float() @ key.float().transpose(1, 2)
-    logits = logits.mul_(call.scaling).view(heads, length, -1).masked_fill_(~mask, -torch.inf)
-    weights = logits.softmax(dim=-1).to(value.dtype)
-    return (weights.view(key.shape[0], -1, key.shape[1]) @ value).view(1, heads, length, dim)
+    logits = logits.mul_(call.scaling).view(1, heads, length, -1).masked_fill_(~mask, -torch.inf)
+    return weighted_values(logits.softmax(dim=-1), value[None])
 
 
 @torch.inference_mode()
