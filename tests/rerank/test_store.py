@@ -435,6 +435,27 @@ def test_two_processes_make_and_write_one_disk_store(tmp_path: Path) -> None:
     tier.close()
 
 
+def test_a_store_made_by_another_while_this_one_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = threading.Thread(target=lambda: DiskTier(tmp_path, MIN_BYTES).close())
+    number = DiskTier._number
+
+    def slow(self: DiskTier, pragma: str) -> int:
+        found = number(self, pragma)
+        if threading.current_thread() is threading.main_thread() and not other.ident:
+            other.start()
+            other.join(0.5)
+        return found
+
+    monkeypatch.setattr(DiskTier, "_number", slow)
+    tier = DiskTier(tmp_path, MIN_BYTES)
+    other.join()
+    tier.put({name(1): make(1)})
+    assert same(tier.get([name(1)])[0], make(1))
+    tier.close()
+
+
 def test_disk_survives_kill_in_the_middle(tmp_path: Path) -> None:
     mine = DiskTier(tmp_path, MIN_BYTES)
     writer = SPAWN.Process(target=write_for_ever, args=(tmp_path,))
