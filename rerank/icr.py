@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rerank.counts import Counted, TokenKind
 from rerank.errors import BadHeads, ContextTooSmall, NumericalError
 from rerank.model import Model
 from rerank.observe import AttentionCall, attention_weights
@@ -169,9 +170,14 @@ def paid(query: Tensor, key: Tensor, mask: Tensor, shares: Tensor, call: Attenti
 class InContextReranker:
     """Scores passages by the attention that a question pays to them in one joint prompt."""
 
-    def __init__(self, model: Model, options: IcrOptions | None = None) -> None:
-        """Take a model and how to read with it; raises `BadHeads` for heads the model lacks."""
-        self.model = model
+    def __init__(
+        self, model: Model, options: IcrOptions | None = None, *, counts_as: TokenKind = "rerank_prompt"
+    ) -> None:
+        """Take a model and how to read with it; raises `BadHeads` for heads the model lacks.
+
+        `counts_as` is what the model's `counted` hears of.
+        """
+        self.model, self._counts_as = model, counts_as
         self.options = options or IcrOptions()
         check_heads(model, self.options.heads, self.options.head_weights)
         every = [(layer, head) for layer in range(model.shape.layers) for head in range(model.shape.heads)]
@@ -188,6 +194,10 @@ class InContextReranker:
         # The published code writes " \n\n" between passages for Llama and "\n\n" for the others.
         family = " \n\n" if model.type == "llama" else "\n\n"
         self._separator = self.options.separator if self.options.separator is not None else family
+
+    def count_to(self, counted: Counted) -> None:
+        """Tell `counted` of every token that the model runs, for whomever it does."""
+        self.model.counted = counted
 
     def read(self, query: str, passages: Sequence[str]) -> Reading:
         """Score `passages` for `query`. No passages give an empty reading.
@@ -228,6 +238,7 @@ class InContextReranker:
         prefix = read_prefix(self.model, context.tokens, self._depth)
         mass = _EndingMass(prefix, lengths, self._weights)
         run_packed(self.model, prefix, tokens, positions, layout, self._depth - 1, mass)
+        self.model.counted(self._counts_as, length + sum(lengths))
         total = calibrated(mass.total, self.model, calibrate=self.options.calibrate)
         return self._reading(total, context)
 

@@ -33,6 +33,7 @@ from transformers import (
 from transformers.utils import logging
 
 from rerank.cache import PrefixCache
+from rerank.counts import Counted, uncounted
 from rerank.errors import ModelNotFound, ModelUnfit, NumericalError
 from rerank.fused import fuse
 from rerank.observe import NAME, Observer
@@ -92,6 +93,8 @@ class Model:
         """Wrap a loaded causal language model; raises `ModelUnfit` where its attention cannot be read."""
         self.name = name
         self.turn = Turn()
+        self.counted: Counted = uncounted
+        """Hears how many tokens those who read with this have it run."""
         self.tokenizer = tokenizer
         self.network = network.eval()
         self.shape = _shape(name, network)

@@ -1,16 +1,18 @@
 """Answers to questions, found or made: whole, as a stream's events, and as the pipeline's own result.
 
 All three are kept as one: the JSON of the whole answer. An answer that is there is replayed to who wants
-events, and one that was streamed is there for everyone. Knows the desk and the cache; nothing of routes.
+events, and one that was streamed is there for everyone. Where answers are kept, equal questions in the air
+are one: whoever comes later hears what there is so far, and the rest with the others. Knows the desk and the
+cache; nothing of routes.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 from fastapi import Request, Response
 
 from ragnarok.pipeline import Event, Reranked, Result, Retrieved
 from ragnarok.types import Hit
+from service.broadcast import Broadcasts, Source
 from service.cache import Cache, Wanted
 from service.context import current
 from service.desk import Desk, Question
@@ -26,6 +28,7 @@ class Answers:
     def __init__(self, desk: Desk, cache: Cache) -> None:
         """Ask `desk` for what is not in `cache`."""
         self.desk, self.cache = desk, cache
+        self._broadcasts = Broadcasts[Event]()
 
     async def whole(self, question: Question, request: Request) -> bytes | None:
         """The JSON of a `QueryResponse`, or nothing for a client that has left. Raises as `Desk.ask` does."""
@@ -35,11 +38,12 @@ class Answers:
             return there[0]
 
         async def make(_: Sequence[int]) -> list[bytes]:
-            result = await end_of(self.desk.ask(question))
+            result = await end_of(self._asked(question, wanted, identity))
             assert isinstance(result, Result)
             return [_written(result)]
 
-        made = await unless_left(request, wanted.made(make, partial(_as_said, identity)))
+        # Whoever began to ask keeps the answer: it alone knows which services were asked.
+        made = await unless_left(request, wanted.made(make, lambda: False))
         return None if made is None else made[0]
 
     async def result(self, question: Question, request: Request) -> Result | None:
@@ -55,11 +59,18 @@ class Answers:
         if (there := wanted.there) is not None:
             return replayed(events_of(_read(there[0])), wire, outcome)
 
+        return event_stream(self._asked(question, wanted, identity), wire, outcome)
+
+    def _asked(self, question: Question, wanted: Wanted, identity: Identity) -> Source[Event]:
+        """The question's events, of the one time that it is asked at a time. Raises as `Desk.ask` does."""
+        if wanted.address is None:
+            return self.desk.ask(question)
+
         async def heard(event: Event) -> None:
             if isinstance(event, Result) and _as_said(identity):
                 await wanted.keep([_written(event)])
 
-        return event_stream(self.desk.ask(question), wire, outcome, heard)
+        return self._broadcasts.join(wanted.address, lambda: self.desk.ask(question), heard)
 
     async def _look(self, question: Question, identity: Identity) -> Wanted:
         # A gateway passes its own method on to whoever retrieves.

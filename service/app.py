@@ -73,7 +73,7 @@ def create_app(
         await desk.open()
         try:
             if arena is not None:
-                await arena.open()
+                await arena.open(desk.parts)
             # Only what is kept needs to know what it depends on.
             async with watching(desk.parts.upstreams if shared else []):
                 yield

@@ -129,6 +129,14 @@ class Wanted:
         self._found |= await flights.make(missing, make, sure, alone=alone)
         return [self._found[one] for one in self._addresses]
 
+    @property
+    def address(self) -> str | None:
+        """Where the one result is kept that is wanted; None where nothing is kept."""
+        if self._addresses is None:
+            return None
+        (address,) = self._addresses
+        return address
+
     async def keep(self, results: Sequence[bytes]) -> None:
         """Keep results that were made elsewhere, in their order."""
         if self._addresses is not None:

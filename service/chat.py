@@ -272,8 +272,9 @@ class _Chunks:
 
 def chat_routes(desk: Desk, answers: Answers) -> APIRouter:
     """Questions to `desk` in OpenAI's form, unless `answers` has theirs, and its list of models."""
-    router = APIRouter(prefix="/v1", responses=problems_of(401, 429, 500, 503, 504))
-    asking = APIRouter(prefix="/chat", route_class=JsonRoute)
+    router = APIRouter(responses=problems_of(401, 429, 500, 503, 504))
+    asking = APIRouter(prefix="/v1/chat", route_class=JsonRoute)
+    listing = APIRouter(prefix="/v1")
     card = ModelCard(created=_now())
 
     @asking.post(
@@ -300,12 +301,12 @@ def chat_routes(desk: Desk, answers: Answers) -> APIRouter:
         # Nobody reads what is sent to a client that has left.
         return Response(status_code=204) if result is None else _completion(said, result)
 
-    @router.get("/models", summary="The models that can be asked: one")
+    @listing.get("/models", summary="The models that can be asked: one")
     async def models() -> ModelList:
         """List the one model."""
         return ModelList(data=[card])
 
-    @router.get(
+    @listing.get(
         "/models/{name}",
         responses=problems_of(404, 422),
         summary="A model",
@@ -317,6 +318,7 @@ def chat_routes(desk: Desk, answers: Answers) -> APIRouter:
         return card
 
     router.include_router(asking)
+    router.include_router(listing)
     return router
 
 

@@ -54,6 +54,8 @@ class Desk:
         """Hears how many seconds each request waited to be begun."""
         self.worded: Callable[[str, int], None] = lambda *_: None
         """Hears how many words each question, and each answer, has."""
+        self.opened: Callable[[Parts], None] = lambda _: None
+        """Is given the parts once they are there and before any is asked."""
         self._worker = self._workers()
 
     @property
@@ -102,6 +104,7 @@ class Desk:
         self._worker = self._workers()
         try:
             async for parts in self._worker.submit(self._build):
+                self.opened(parts)
                 self._parts = parts
         except Exception as error:
             self.failure = error

@@ -5,7 +5,6 @@ The only module of the service that loads models; it is imported where a stage i
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 
 from ragnarok.assemble import build_endpoint, build_generator, build_reranker
 from ragnarok.generators import LocalGenerator, QuoteGenerator
@@ -32,12 +31,16 @@ class Local:
         """Open what `settings` ask for; `say` hears what is being done."""
         self.settings, self._say = settings, say
         self._pipeline = settings.for_pipeline()
+        self.loaded: Model | None = None
+        """The model, once a stage has needed it."""
 
-    @cached_property
+    @property
     def model(self) -> Model:
         """The model that the stages share. Raises `ModelNotFound` and `ModelUnfit`."""
-        self._say(f"loading model {self.settings.model}")
-        return load_model(self.settings.model)
+        if self.loaded is None:
+            self._say(f"loading model {self.settings.model}")
+            self.loaded = load_model(self.settings.model)
+        return self.loaded
 
     def identity(self, stage: str) -> str:
         """What a stage's results depend on (`service.identity`): settings, the model's weights, the profile.

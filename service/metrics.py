@@ -13,6 +13,10 @@ from prometheus_client.registry import Collector
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the latency histograms."""
 
+REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+PASSAGES = (0, 1, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+"""Upper bounds of the histograms of batches."""
+
 Levels = Callable[[], Mapping[str, float]]
 
 
@@ -63,6 +67,30 @@ class Metrics:
             ("kind",),
             registry=self._registry,
         )
+        self.tokens = Counter(
+            "ragnarok_tokens",
+            "Tokens that models ran, by kind.",
+            ("kind",),
+            registry=self._registry,
+        )
+        self.batch_requests = Histogram(
+            "ragnarok_rerank_batch_requests",
+            "Requests that each pass of late attention took.",
+            buckets=REQUESTS,
+            registry=self._registry,
+        )
+        self.batch_texts = Histogram(
+            "ragnarok_rerank_batch_passages",
+            "Passages that each of these passes scored.",
+            buckets=PASSAGES,
+            registry=self._registry,
+        )
+        self.batch_read = Histogram(
+            "ragnarok_rerank_batch_read_passages",
+            "Passages of each of these passes that no store held, so that the model read them.",
+            buckets=PASSAGES,
+            registry=self._registry,
+        )
         self.refused = Counter(
             "ragnarok_refused",
             "Requests refused or ended by a limit: rate, at_once, body, request, stream.",
@@ -97,10 +125,7 @@ LEVELS = {
     "ready": "1 once the indexes and models are open and warm.",
     "redis_up": "1 while the Redis of answers and limits serves.",
     "waiting": "Requests that wait behind those being worked on.",
-    "batch_requests": "Requests that late attention has taken in so far.",
-    "batches": "Passes that these took: requests that came together share one.",
-    "batch_largest": "Requests of the largest pass.",
-    "batch_waiting": "Requests that wait for the next pass.",
+    "rerank_batch_waiting": "Requests that wait for late attention's next pass.",
 }
 """What `levels` may give, and what each is."""
 

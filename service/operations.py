@@ -16,6 +16,7 @@ from ragnarok.errors import BadSetting
 from service import logs
 from service.cache import Cache
 from service.context import REQUEST_ID, Asked, begin
+from service.counting import count
 from service.desk import Desk
 from service.door import BodyLimit
 from service.keys import KeyCheck, read_keys
@@ -100,13 +101,7 @@ def _batching(desk: Desk) -> dict[str, float]:
     reranker = desk.parts.reranker
     if not isinstance(reranker, LateAttentionReranker):
         return {}
-    stats = reranker.batcher.stats()
-    return {
-        "batch_requests": stats.requests,
-        "batches": stats.batches,
-        "batch_largest": stats.largest,
-        "batch_waiting": stats.waiting,
-    }
+    return {"rerank_batch_waiting": float(reranker.batcher.stats().waiting)}
 
 
 def _guard(app: FastAPI, settings: Settings, metrics: Metrics, rates: Rates, desk: Desk) -> None:
@@ -168,6 +163,7 @@ def install(app: FastAPI, settings: Settings, desk: Desk, cache: Cache) -> None:
     cache.told = lambda kind, outcome: metrics.cache.labels(kind, outcome).inc()
     desk.timed = lambda stage, seconds: metrics.stages.labels(stage).observe(seconds)
     desk.waited = metrics.queue.observe
+    desk.opened = lambda parts: count(parts, metrics)
     desk.worded = lambda kind, words: metrics.words.labels(kind).inc(words)
     _guard(app, settings, metrics, Rates(cache.shared), desk)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ragnarok.rerankers import AttentionReranker, LateAttentionReranker
     from ragnarok.seams import Generator, Reranker, Retriever
     from ragnarok.types import Mode
+    from rerank.model import Model
     from service.settings import Settings
 
 
@@ -29,15 +30,16 @@ class Parts:
     """What is open; None is what this process has no use for.
 
     `library` holds the indexes that are searched here, `modes` the ways in which is re-ranked here, the
-    usual one first. `depth` is how many hits a question is answered from. `identities` say, for each stage,
-    what its results depend on beside the request, and None while that is not known; `upstreams` are the
-    services that do stages for this process.
+    usual one first; `model` is shared by the stages that are done here. `depth` is how many hits a question
+    is answered from. `identities` say, for each stage, what its results depend on beside the request, and
+    None while that is not known; `upstreams` are the services that do stages for this process.
     """
 
     retriever: Retriever | None = None
     reranker: Reranker | None = None
     generator: Generator | None = None
     library: Library | None = None
+    model: Model | None = None
     modes: dict[Mode, LateAttentionReranker | AttentionReranker] = field(default_factory=dict)
     depth: int = 20
     identities: dict[str, Callable[[], str | None]] = field(default_factory=dict)
@@ -129,3 +131,4 @@ def _open(parts: Parts, settings: Settings, here: list[str], say: Callable[[str]
         parts.generator = local.generator()
         warm_up(None, parts.generator)
         parts.identities["generation"] = partial(str, local.identity("generation"))
+    parts.model = local.loaded

@@ -30,7 +30,15 @@ from service.stream import json_response, left
 
 def retrieval_routes(searches: Searches) -> APIRouter:
     """Searches by `searches`, and documents."""
-    router = APIRouter(prefix="/v1", responses=problems_of(401, 404, 422, 429, 500, 503, 504))
+    # A route is counted by the path that its own router knows, so the prefix stands there.
+    router = APIRouter(responses=problems_of(401, 404, 422, 429, 500, 503, 504))
+    router.include_router(_looks(searches))
+    router.include_router(_batches(searches))
+    return router
+
+
+def _looks(searches: Searches) -> APIRouter:
+    router = APIRouter(prefix="/v1")
 
     @router.get("/indexes", summary="The indexes that are served")
     @router.get("/indexes/", include_in_schema=False)
@@ -48,13 +56,6 @@ def retrieval_routes(searches: Searches) -> APIRouter:
             return left()
         return FoundDocument(index=index, docid=docid, doc=document_of(passage))
 
-    _add_searches(router, searches)
-    return router
-
-
-def _add_searches(router: APIRouter, searches: Searches) -> None:
-    posts = APIRouter(route_class=JsonRoute, responses=problems_of(400, 408, 413, 415))
-
     @router.get("/{index}/search", response_model=Found, summary="Search an index for one query")
     async def search(
         index: str, query: str, request: Request, hits: Annotated[int, Query(ge=1, le=LARGEST)] = 10
@@ -67,7 +68,13 @@ def _add_searches(router: APIRouter, searches: Searches) -> None:
         said = Found(index=index, query=AskedText(text=query), candidates=candidates)
         return json_response(said.model_dump_json().encode(), {HEADER: searches.library.identity(index)})
 
-    @posts.post("/search", response_model=BatchFound, summary="Search an index for many queries")
+    return router
+
+
+def _batches(searches: Searches) -> APIRouter:
+    router = APIRouter(prefix="/v1", route_class=JsonRoute, responses=problems_of(400, 408, 413, 415))
+
+    @router.post("/search", response_model=BatchFound, summary="Search an index for many queries")
     async def batch(asked: BatchSearch, request: Request) -> Response:
         """Search for all queries at once, by any method the index has."""
         name = asked.index or searches.library.first
@@ -79,7 +86,7 @@ def _add_searches(router: APIRouter, searches: Searches) -> None:
         written = b'{"index":%s,"results":[%s]}' % (json.dumps(name).encode(), b",".join(found))
         return json_response(written, {HEADER: searches.library.identity(name)})
 
-    router.include_router(posts)
+    return router
 
 
 def _info(name: str, index: Index, usual: Method | None) -> IndexInfo:

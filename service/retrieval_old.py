@@ -10,11 +10,14 @@ from service.schema_retrieval import OldCandidate, OldFound, OldQuery, OldSearch
 from service.searches import Search, Searches, hits_of
 from service.stream import json_response, left
 
+PREFIX = "/v1/indexes"
+
 
 def old_retrieval_routes(searches: Searches) -> APIRouter:
     """Searches by `searches`, and documents."""
-    router = APIRouter(prefix="/v1/indexes", responses=problems_of(401, 404, 422, 429, 500, 503, 504))
-    posts = APIRouter(route_class=JsonRoute, responses=problems_of(400, 408, 413, 415))
+    router = APIRouter(responses=problems_of(401, 404, 422, 429, 500, 503, 504))
+    posts = APIRouter(prefix=PREFIX, route_class=JsonRoute, responses=problems_of(400, 408, 413, 415))
+    gets = APIRouter(prefix=PREFIX)
 
     @posts.post("/{index}/search", response_model=OldFound, summary="Search as in Pyserini 1")
     async def search(index: str, asked: OldSearch, request: Request) -> Response:
@@ -26,7 +29,7 @@ def old_retrieval_routes(searches: Searches) -> APIRouter:
         said = OldFound(query=query, candidates=[_candidate(hit) for hit in hits_of(found[0])])
         return json_response(said.model_dump_json().encode(), {HEADER: searches.library.identity(index)})
 
-    @router.get(
+    @gets.get(
         "/{index}/documents/{docid:path}",
         response_model=dict[str, str],
         summary="A document as in Pyserini 1",
@@ -37,6 +40,7 @@ def old_retrieval_routes(searches: Searches) -> APIRouter:
         return left() if passage is None else {"id": docid, **document_of(passage)}
 
     router.include_router(posts)
+    router.include_router(gets)
     return router
 
 

@@ -4,7 +4,7 @@ Knows the pipeline's events and the wire; nothing of routes. Whoever stops readi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from fastapi import Request, Response
@@ -12,11 +12,12 @@ from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
 from ragnarok.pipeline import Event, Reranked, Result, Retrieved
+from service.broadcast import Source
 from service.context import current
 from service.errors import Stopping, TookTooLong
 from service.problems import problem_of
 from service.schema import CitedSentence, FoundHits, FoundPassage, QueryResponse, RankedHits, RankedPassage
-from service.worker import STOPPING, Job
+from service.worker import STOPPING
 
 PING_SECONDS = 15.0
 """A silent stream says this often that it lives, so that nothing on the way gives it up."""
@@ -59,13 +60,12 @@ def wants_events(request: Request, *, stream: bool) -> bool:
 
 
 def event_stream(
-    job: Job[T],
+    job: Source[T],
     wire: Wire[T],
     headers: Mapping[str, str] | None = None,
-    heard: Callable[[T], Awaitable[None]] | None = None,
 ) -> StreamingResponse:
-    """The job's events as they come, on `wire`; `heard` is told of each before it is sent."""
-    messages = _messages(job, wire, heard or _unheard)
+    """The job's events as they come, on `wire`."""
+    messages = _messages(job, wire)
     return StreamingResponse(messages, headers={**HEADERS, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
@@ -86,7 +86,7 @@ def json_response(written: bytes, headers: Mapping[str, str] | None = None) -> R
     return Response(written, headers=said, media_type="application/json")
 
 
-async def last_of(job: Job[T], request: Request) -> T | None:
+async def last_of(job: Source[T], request: Request) -> T | None:
     """What the job yields last, or nothing for a client that has left."""
     try:
         return await unless_left(request, end_of(job))
@@ -107,7 +107,7 @@ async def unless_left(request: Request, answer: Coroutine[Any, Any, T]) -> T | N
         task.cancel()
 
 
-async def end_of(job: Job[T]) -> T:
+async def end_of(job: Source[T]) -> T:
     """What the job yields last; the job is left where this is cancelled. Raises what it raises."""
     try:
         return await _last(job)
@@ -121,18 +121,14 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _last(job: Job[T]) -> T:
+async def _last(job: Source[T]) -> T:
     found = [event async for event in job][-1:]
     if not found:
         raise Stopping(STOPPING)
     return found[0]
 
 
-async def _unheard(_: object) -> None:
-    """Nobody is told."""
-
-
-async def _messages(job: Job[T], wire: Wire[T], heard: Callable[[T], Awaitable[None]]) -> AsyncIterator[str]:
+async def _messages(job: Source[T], wire: Wire[T]) -> AsyncIterator[str]:
     events = aiter(job)
     following = asyncio.ensure_future(anext(events))
     try:
@@ -150,9 +146,7 @@ async def _messages(job: Job[T], wire: Wire[T], heard: Callable[[T], Awaitable[N
                 if isinstance(error, Exception) and not isinstance(error, StopAsyncIteration):
                     yield wire.error(error)
                 return
-            event = following.result()
-            await heard(event)
-            yield wire.event(event)
+            yield wire.event(following.result())
             following = asyncio.ensure_future(anext(events))
     finally:
         job.leave()

@@ -20,8 +20,11 @@ from ragnarok.errors import ArenaConflict, BadFormat, NotFound
 Values = dict[str, Any]
 
 
-def add_systems(connection: Connection, added: Sequence[System]) -> int:
-    """Add systems. Raises `ArenaConflict` for a name that means another configuration, and `BadFormat`."""
+def add_systems(connection: Connection, added: Sequence[System], *, read: bool = False) -> int:
+    """Add systems. Raises `ArenaConflict` for a name that means another configuration, and `BadFormat`.
+
+    Here as below, `read` says that they were read by `codec`, which they need not be again.
+    """
     if not added:
         return 0
     there = {name: digest for name, (_, digest) in _systems(connection).items()}
@@ -30,7 +33,8 @@ def add_systems(connection: Connection, added: Sequence[System]) -> int:
     for system in added:
         with _refusing(f"the system {system.name!r}"):
             record = codec.from_system(system)
-            codec.to_system(record)
+            if not read:
+                codec.to_system(record)
         if (kept := there.get(system.name)) is None:
             there[system.name] = system.digest
             rows.append({"id": number + len(rows), "name": system.name, "record": codec.to_text(record)})
@@ -44,7 +48,7 @@ def add_systems(connection: Connection, added: Sequence[System]) -> int:
     return len(rows)
 
 
-def add_battles(connection: Connection, added: Sequence[Battle]) -> int:
+def add_battles(connection: Connection, added: Sequence[Battle], *, read: bool = False) -> int:
     """Add battles. Raises `ArenaConflict`, `BadFormat`, and `NotFound` for a system that is not there."""
     if not added:
         return 0
@@ -60,10 +64,11 @@ def add_battles(connection: Connection, added: Sequence[Battle]) -> int:
     texts: list[Values] = []
     for battle in added:
         with _refusing(f"the battle {battle.battle_id!r}"):
-            # What could not be read again is refused now.
-            read = codec.from_battle(battle)
-            codec.to_battle(read)
-            record = codec.to_text(read)
+            told = codec.from_battle(battle)
+            if not read:
+                # What could not be read again is refused now.
+                codec.to_battle(told)
+            record = codec.to_text(told)
         if (kept := there.get(battle.battle_id)) is None:
             there[battle.battle_id] = record
             rows.append(_battle_row(battle, known) | {"id": number + len(rows)})
@@ -79,7 +84,7 @@ def add_battles(connection: Connection, added: Sequence[Battle]) -> int:
     return len(rows)
 
 
-def add_votes(connection: Connection, added: Sequence[Vote]) -> int:
+def add_votes(connection: Connection, added: Sequence[Vote], *, read: bool = False) -> int:
     """Add votes. Raises `ArenaConflict` for another vote of a voter, `BadFormat`, and `NotFound`."""
     if not added:
         return 0
@@ -89,7 +94,7 @@ def add_votes(connection: Connection, added: Sequence[Vote]) -> int:
     number = _next(connection, votes)
     rows: list[Values] = []
     for vote in added:
-        row = _vote_row(vote, numbers)
+        row = _vote_row(vote, numbers, read=read)
         if (kept := there.get(_voting(row))) is None:
             there[_voting(row)] = row
             rows.append(row | {"id": number + len(rows)})
@@ -150,12 +155,13 @@ def _number_of(output: Output, known: dict[str, tuple[int, str]]) -> int:
     return number
 
 
-def _vote_row(vote: Vote, numbers: dict[str, int]) -> Values:
+def _vote_row(vote: Vote, numbers: dict[str, int], *, read: bool = False) -> Values:
     def code(outcome: Outcome | None) -> int:
         return -1 if outcome is None else OUTCOMES.index(outcome)
 
     with _refusing(f"the vote on {vote.battle_id!r}"):
-        codec.to_vote(codec.from_vote(vote))
+        if not read:
+            codec.to_vote(codec.from_vote(vote))
     return {
         "battle": numbers[vote.battle_id],
         "kind": codec.KINDS.index(vote.kind),

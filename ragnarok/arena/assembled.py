@@ -1,9 +1,10 @@
 """Systems of this process: pipelines made of parts that equal ones share.
 
-An index is opened, and a model loaded, once, however many systems use it; a re-ranker and a generator are
-made once for all systems that want the same of the same model.
+An index is opened, and a model loaded, once, however many systems use it, and not at all where it is lent; a
+re-ranker and a generator are made once for all systems that want the same of the same model.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from indexes import Index, open_index
+from indexes.catalogue import locate
 from ragnarok.arena.configuration import PipelineEntry
+from ragnarok.arena.lent import NOTHING, Lent
 from ragnarok.arena.types import System
 from ragnarok.assemble import (
     IndexRetriever,
@@ -27,7 +30,7 @@ from ragnarok.generators import LocalOptions, OpenAIGenerator, OpenAIOptions, Qu
 from ragnarok.pipeline import Event, Pipeline, close_parts
 from ragnarok.rerankers import KeepOrder, LateAttentionReranker
 from ragnarok.seams import Generator, Reranker
-from rerank.model import Model, load_model
+from rerank.model import PACKAGED, Model, load_model
 from rerank.profile import read_profile
 
 _OF_RERANKER = ("model", "rerank", "mode", "profile", "first_stage")
@@ -64,33 +67,39 @@ class PipelineContender:
 class Parts:
     """The indexes, models, re-rankers and generators that systems share; to be closed."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
-        """Take paths from `folder`; `say` hears what is being opened."""
+    def __init__(
+        self, folder: Path, say: Callable[[str], None] = lambda _: None, lent: Lent = NOTHING
+    ) -> None:
+        """Take paths from `folder`, and use what is `lent`; `say` hears what is being opened."""
         self._folder, self._say = folder, say
-        self._indexes: dict[str, Index] = {}
-        self._models: dict[str, Model] = {}
+        self._indexes = {_index_key(index.folder): index for index in lent.indexes}
+        self._models = {_model_key(model.name): model for model in lent.models}
+        self._opened: list[Index] = []
         self._rerankers: dict[tuple[object, ...], Reranker] = {}
         self._generators: dict[tuple[object, ...], Generator] = {}
 
     def close(self) -> None:
-        """Close all of them."""
-        close_parts(*self._indexes.values(), *self._rerankers.values(), *self._generators.values())
+        """Close all of them but what was lent."""
+        close_parts(*self._opened, *self._rerankers.values(), *self._generators.values())
 
     def index(self, name: str) -> Index:
         """The index of this name or path. Raises `IndexNotFound`, `IndexBroken` and `JavaMissing`."""
-        place = self._place(name)
-        if place not in self._indexes:
+        folder = locate(self._place(name))
+        key = _index_key(folder)
+        if key not in self._indexes:
             self._say(f"opening index {name}")
-            self._indexes[place] = open_index(place)
-        return self._indexes[place]
+            self._indexes[key] = index = open_index(folder)
+            self._opened.append(index)
+        return self._indexes[key]
 
     def model(self, name: str) -> Model:
         """The model of this name, path or hub id. Raises `ModelNotFound` and `ModelUnfit`."""
         place = self._place(name)
-        if place not in self._models:
+        key = _model_key(place)
+        if key not in self._models:
             self._say(f"loading model {name}")
-            self._models[place] = load_model(place)
-        return self._models[place]
+            self._models[key] = load_model(place)
+        return self._models[key]
 
     def contender(self, name: str, entry: PipelineEntry) -> PipelineContender:
         """The system that an entry describes. Raises what opening, loading and making its parts raise."""
@@ -154,6 +163,21 @@ class Parts:
         """A path that counts from the configuration's folder, if there is one; otherwise a name."""
         path = self._folder / name
         return str(path) if os.sep in name and path.exists() else name
+
+
+def _index_key(folder: Path) -> tuple[Path, str]:
+    """Tells indexes apart: by the folder, and by its name, for without a manifest an index is called so."""
+    return folder.resolve(), folder.name
+
+
+def _model_key(source: str) -> str | Path:
+    """Tells models apart: a path by where it leads, any other name by itself."""
+    # A name that no path can have (too long, of an unknown user) leads nowhere.
+    with contextlib.suppress(OSError, RuntimeError):
+        path = Path(source).expanduser()
+        if source not in PACKAGED and path.exists():
+            return path.resolve()
+    return source
 
 
 def _values(entry: PipelineEntry, names: Sequence[str]) -> tuple[object, ...]:

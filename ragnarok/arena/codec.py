@@ -21,9 +21,12 @@ KINDS: tuple[VoterKind, ...] = ("human", "model")
 """The kinds of voters; their positions are their codes in the database."""
 
 
+_WRITER = json.JSONEncoder(sort_keys=True, allow_nan=False)
+
+
 def to_text(record: Mapping[str, Any]) -> str:
     """One line of JSON in ASCII, which every database and file can hold."""
-    return json.dumps(record, sort_keys=True, allow_nan=False)
+    return _WRITER.encode(record)
 
 
 def from_text(text: str | bytes) -> Record:
@@ -146,19 +149,22 @@ def to_hit(record: object) -> RankedHit:
 
     Raises `ValueError`.
     """
-    fields = _object(record, "a hit")
-    docid = _text(fields.get("docid"), "docid")
-    passage = Passage(docid, *(_text(fields.get(key, ""), key) for key in ("text", "title", "url")))
-    marks = tuple(_highlight(mark) for mark in _list(fields.get("highlights", []), "highlights"))
+    # A battle has dozens of hits and sentences: reading them is most of an import.
+    get = _object(record, "a hit").get
+    docid = _text(get("docid"), "docid")
+    passage = Passage(
+        docid, _text(get("text", ""), "text"), _text(get("title", ""), "title"), _text(get("url", ""), "url")
+    )
+    marks = get("highlights", [])
     return RankedHit(
         docid,
-        _number(fields.get("score"), "score"),
-        _whole(fields.get("rank"), "rank"),
+        _number(get("score"), "score"),
+        _whole(get("rank"), "rank"),
         passage,
-        _whole(fields.get("first_rank", 0), "first_rank"),
-        _number(fields.get("first_score", 0.0), "first_score"),
-        marks,
-        fields.get("cut") is True,
+        _whole(get("first_rank", 0), "first_rank"),
+        _number(get("first_score", 0.0), "first_score"),
+        () if marks == [] else tuple(map(_highlight, _list(marks, "highlights"))),
+        get("cut") is True,
     )
 
 
@@ -168,15 +174,24 @@ def to_answer(query: str, record: object) -> Answer:
     references = tuple(_text(docid, "references") for docid in _list(fields.get("references"), "references"))
     sentences = []
     for one in _list(fields.get("sentences"), "sentences"):
-        sentence = _object(one, "a sentence")
-        citations = tuple(
-            _whole(place, "citations") for place in _list(sentence.get("citations", []), "citations")
-        )
-        if any(not 0 <= place < len(references) for place in citations):
-            raise ValueError(f"a sentence cites {citations}, and there are {len(references)} references")
-        sentences.append(Sentence(_text(sentence.get("text"), "text"), citations))
+        sentence = to_sentence(one)
+        if sentence.citations and max(sentence.citations) >= len(references):
+            raise ValueError(
+                f"a sentence cites {sentence.citations}, and there are {len(references)} references"
+            )
+        sentences.append(sentence)
     notes = tuple(_text(note, "notes") for note in _list(fields.get("notes", []), "notes"))
     return Answer(query, tuple(sentences), references, notes)
+
+
+def to_sentence(record: object) -> Sentence:
+    """The sentence of a JSON object, as the event `sentence` sends it. Raises `ValueError`."""
+    fields = _object(record, "a sentence")
+    cited = fields.get("citations", [])
+    places = () if cited == [] else tuple([_whole(one, "citations") for one in _list(cited, "citations")])
+    if places and min(places) < 0:
+        raise ValueError(f"a sentence cites {places}; places count from 0")
+    return Sentence(_text(fields.get("text"), "text"), places)
 
 
 def to_style(record: object) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import difflib
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -77,11 +77,31 @@ Entry: TypeAlias = PipelineEntry | RemoteEntry | AnswersEntry
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a file says: entries by the systems' names, topic sets by theirs; paths count from `folder`."""
+    """What a file says: entries by the systems' names, topic sets by theirs; paths count from `folder`.
+
+    `masked_names` are hidden in answers until the vote, as the systems' own are.
+    """
 
     folder: Path
     systems: dict[str, Entry]
     topics: dict[str, tuple[Topic, ...]]
+    masked_names: tuple[str, ...] = ()
+
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """`masked_names`, and the names of the models and profiles that systems are made of.
+
+        A name that is a path or a hub id is there as it stands, and as its last part with and without its
+        suffix.
+        """
+        named = [
+            name
+            for entry in self.systems.values()
+            if isinstance(entry, PipelineEntry)
+            for name in (entry.model, entry.openai_model, entry.profile or "")
+        ]
+        parts = [part for name in named for part in (name, PurePath(name).name, _stem(name))]
+        return tuple(dict.fromkeys(filter(None, [*self.masked_names, *parts])))
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -91,7 +111,7 @@ def read_configuration(path: Path) -> Configuration:
     the entry's name.
     """
     document = _document(path)
-    _check_keys(str(path), document, ("topics", "systems"))
+    _check_keys(str(path), document, ("topics", "systems", "masked_names"))
     topics = {}
     for name, file in _table(path, document, "topics").items():
         _check_name(f"{path}, [topics]", name)
@@ -104,7 +124,7 @@ def read_configuration(path: Path) -> Configuration:
     }
     if len(systems) < 2:
         raise BadSetting(f"{path}: {len(systems)} system(s); an arena needs two: [systems.NAME] begins one")
-    return Configuration(path.parent, systems, topics)
+    return Configuration(path.parent, systems, topics, _masked(path, document))
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -114,6 +134,19 @@ def _document(path: Path) -> dict[str, Any]:
         raise NotFound(f"{path}: the arena's configuration cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise BadSetting(f"{path}: is not TOML ({error})") from error
+
+
+def _masked(path: Path, document: dict[str, Any]) -> tuple[str, ...]:
+    names = document.get("masked_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise BadSetting(f'{path}: masked_names is a list of names such as ["Qwen"], not {names!r}')
+    return tuple(names)
+
+
+def _stem(name: str) -> str:
+    """The last part of a name without its suffix, if that is a file's: `2.5` has none."""
+    last = PurePath(name)
+    return last.stem if last.suffix in {".gguf", ".json"} else ""
 
 
 def _table(path: Path, document: dict[str, Any], name: str) -> dict[str, Any]:

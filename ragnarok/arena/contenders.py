@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ragnarok.arena.masking import Mask
 from ragnarok.arena.types import Output, System
 from ragnarok.errors import NotFound
 from ragnarok.pipeline import Event, Result, close_parts
@@ -36,11 +37,18 @@ class Roster:
     topics: Mapping[str, tuple[Topic, ...]] = field(default_factory=dict)
     parts: tuple[object, ...] = ()
     """What the contenders share, in the order in which it was made."""
+    masked: tuple[str, ...] = ()
+    """Names that would tell who answers, beside those of the systems."""
 
     @property
     def systems(self) -> tuple[System, ...]:
         """The contenders' systems, in the order of the configuration."""
         return tuple(contender.system for contender in self.contenders.values())
+
+    @property
+    def mask(self) -> Mask:
+        """Hides the names of all systems, whoever meets: what is hidden does not tell who did."""
+        return Mask([*self.contenders, *self.masked])
 
     def find(self, name: str) -> Contender:
         """The contender of this name. Raises `NotFound`."""

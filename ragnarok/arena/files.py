@@ -88,7 +88,7 @@ def import_jsonl(store: ArenaStore, path: Path) -> Counts:
     Raises `NotFound`, `BadFormat` with the line's number, and `ArenaConflict` for what the store keeps
     otherwise.
     """
-    return store.add_all(read_jsonl(path))
+    return store.add_all(read_jsonl(path), read=True)
 
 
 def read_jsonl(path: Path) -> Iterator[Item]:

@@ -7,7 +7,8 @@ behind an endpoint, is for `speakers`. Knows nothing of where battles and votes 
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -113,14 +114,28 @@ def read_verdict(reply: str) -> Outcome | None:
     return VERDICTS.get(record["better"])
 
 
-def both_orders(judge: Judge, battle: Battle, board: Board = "answer") -> Outcome:
-    """What a judge says of a battle in both orders; a tie where the two disagree.
+Verdicts = tuple[Outcome, Outcome]
+"""What was said of a battle as it is, and with its sides changed: each of the sides as they stood then."""
 
-    Raises `NoVerdict`, and what asking the model raises.
-    """
-    one = judge.compare(battle.question, battle.a, battle.b, board)
-    other = _SWAPPED[judge.compare(battle.question, battle.b, battle.a, board)]
-    return one if one == other else "tie"
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judge's vote on a battle, and the verdicts that it came from."""
+
+    vote: Vote
+    verdicts: Mapping[Board, Verdicts]
+
+
+def both_orders(judge: Judge, battle: Battle, board: Board = "answer") -> Verdicts:
+    """What a judge says of a battle in both orders. Raises `NoVerdict`, and what asking the model raises."""
+    first = judge.compare(battle.question, battle.a, battle.b, board)
+    return first, judge.compare(battle.question, battle.b, battle.a, board)
+
+
+def settled(verdicts: Verdicts) -> Outcome:
+    """What two verdicts come to; a tie where they disagree."""
+    first, other = verdicts
+    return first if first == _SWAPPED[other] else "tie"
 
 
 def judge_battle(
@@ -128,10 +143,12 @@ def judge_battle(
     battle: Battle,
     boards: Sequence[Board] = ("answer", "evidence"),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Vote:
-    """A judge's vote on a battle. Raises `NoVerdict`, and what asking the model raises."""
-    said = {board: both_orders(judge, battle, board) for board in boards}
-    return Vote(battle.battle_id, judge.name, "model", now(), said.get("answer"), said.get("evidence"))
+) -> Judged:
+    """Have a judge vote on a battle. Raises `NoVerdict`, and what asking the model raises."""
+    verdicts = {board: both_orders(judge, battle, board) for board in boards}
+    said = {board: settled(both) for board, both in verdicts.items()}
+    vote = Vote(battle.battle_id, judge.name, "model", now(), said.get("answer"), said.get("evidence"))
+    return Judged(vote, verdicts)
 
 
 def _message(question: str, first: Output, second: Output, board: Board) -> str:

@@ -82,21 +82,22 @@ class ArenaStore:
         """Keep battles, then votes, all or none. Raises as `add_all`."""
         return self.add_all(chain[Item](added_battles, added_votes))
 
-    def add_all(self, items: Iterable[Item]) -> Counts:
+    def add_all(self, items: Iterable[Item], *, read: bool = False) -> Counts:
         """Keep systems, battles and votes, all or none; say how many were not there yet.
 
         Each needs those before it that it names. What is there already, and the same, is passed over. Raises
         `ArenaConflict` for what is there and not the same, `NotFound` for a battle or system that is named
-        and not there, `BadFormat` for what cannot be kept, and whatever `items` raises.
+        and not there, `BadFormat` for what cannot be kept, and whatever `items` raises. `read` says that
+        `codec` has just read them, so that they are not checked once more.
         """
         counts = Counts()
         coming = iter(items)
         with self.database.writing() as connection:
             while chunk := list(islice(coming, CHUNK)):
                 counts += Counts(
-                    add_systems(connection, [item for item in chunk if isinstance(item, System)]),
-                    add_battles(connection, [item for item in chunk if isinstance(item, Battle)]),
-                    add_votes(connection, [item for item in chunk if isinstance(item, Vote)]),
+                    add_systems(connection, [item for item in chunk if isinstance(item, System)], read=read),
+                    add_battles(connection, [item for item in chunk if isinstance(item, Battle)], read=read),
+                    add_votes(connection, [item for item in chunk if isinstance(item, Vote)], read=read),
                 )
         return counts
 

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 
 import httpx2
 import openai
+from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from ragnarok.errors import (
@@ -20,14 +21,15 @@ from ragnarok.errors import (
     EndpointTimeout,
     EndpointUnreachable,
 )
+from rerank.counts import Counted, TokenKind, uncounted
 
 RETRIES = 2
 CONNECT_SECONDS = 10.0
 SAID = 200
 """Characters that an error repeats of what the endpoint said."""
 
-_NEGOTIABLE = frozenset({"max_tokens", "temperature"})
-"""Parameters that some models refuse; all others are asked for with both."""
+_NEGOTIABLE = frozenset({"max_tokens", "temperature", "stream_options"})
+"""Parameters that some models refuse; all others are asked for with each."""
 
 
 class Endpoint:
@@ -37,6 +39,8 @@ class Endpoint:
         """Take the address, the model's name there, the key (may be empty) and seconds for an answer."""
         self.model, self.timeout = model, timeout
         self.host = httpx2.URL(base_url).netloc.decode()
+        self.counted: Counted = uncounted
+        """Hears of the tokens that the endpoint says it has run."""
         self._key = key
         self._refused: frozenset[str] = frozenset()
         self._client = openai.OpenAI(
@@ -108,7 +112,10 @@ class Endpoint:
         while True:
             refused = self._refused
             limit = "max_completion_tokens" if "max_tokens" in refused else "max_tokens"
-            chosen = {limit: max_tokens} | ({} if "temperature" in refused else {"temperature": 0})
+            chosen: dict[str, object] = {limit: max_tokens}
+            # Without being asked, many do not say how many tokens a stream took.
+            wanted = {"temperature": 0, "stream_options": {"include_usage": True}}
+            chosen |= {name: value for name, value in wanted.items() if name not in refused}
             try:
                 return self._client.chat.completions.create(
                     model=self.model, messages=messages, stream=True, extra_body=chosen
@@ -147,18 +154,33 @@ class Reply:
 
     def __iter__(self) -> Iterator[str]:
         """The pieces as they come."""
+        usage: CompletionUsage | None = None
         with self._endpoint.failures(), closing(self._start()) as chunks:
             for chunk in chunks:
+                # Some say it with every chunk, of all that came so far.
+                usage = chunk.usage or usage
                 for choice in chunk.choices or []:
                     self.ending = choice.finish_reason or self.ending
                     if text := choice.delta.content or choice.delta.refusal:
                         yield text
+        self._count(usage)
         if not self.ending:
             raise EndpointBroken(
                 f"{self._endpoint.host} broke off before its answer was finished, or sent none in OpenAI's "
                 "form; ask again, and see that RAGNAROK_OPENAI_BASE_URL ends where its /chat/completions "
                 "begins, often in /v1"
             )
+
+    def _count(self, usage: CompletionUsage | None) -> None:
+        """Tell of the tokens, where the endpoint says how many they were."""
+        kinds: tuple[tuple[TokenKind, str], ...] = (
+            ("answer_prompt", "prompt_tokens"),
+            ("answer", "completion_tokens"),
+        )
+        for kind, name in kinds:
+            tokens = getattr(usage, name, None)
+            if isinstance(tokens, int) and tokens >= 0:
+                self._endpoint.counted(kind, tokens)
 
 
 class _Bounded(httpx2.SyncByteStream):

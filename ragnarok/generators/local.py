@@ -16,6 +16,7 @@ from ragnarok.citations import AnswerBuilder
 from ragnarok.sentences import SentenceStream
 from ragnarok.types import Answer, Hit, Sentence
 from rerank.cache import PrefixCache
+from rerank.counts import Counted
 from rerank.model import Model
 from rerank.policies import FullPolicy, Policy
 from rerank.prompt import ChatFrame, passage_context
@@ -56,6 +57,10 @@ class LocalGenerator:
         self.model = model
         self.options = options or LocalOptions()
         self._frame = ChatFrame.of(model, SYSTEM)
+
+    def count_to(self, counted: Counted) -> None:
+        """Tell `counted` of every token that the model runs, for whomever it does."""
+        self.model.counted = counted
 
     def stream(self, query: str, hits: Sequence[Hit]) -> Iterator[Sentence | Answer]:
         """Yield each sentence as soon as it is certain, then the whole answer.
@@ -108,6 +113,7 @@ class _Writing:
     def __iter__(self) -> Iterator[str]:
         cache = self.options.policy.cache(self.model.shape, len(self._prompt) + self.options.max_tokens)
         self.model.read(self._prompt[:-1], cache)
+        self.model.counted("answer_prompt", len(self._prompt))
         written: list[int] = []
         while len(written) < self.options.max_tokens:
             # Not around the yield: whoever takes the pieces may take their time.
@@ -116,6 +122,7 @@ class _Writing:
                 if last in self.model.stop_tokens:
                     return
                 written.append(last)
+                self.model.counted("answer", 1)
                 piece = self._piece(written)
             if piece:
                 yield piece

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ragnarok.citations import AnswerBuilder
 from ragnarok.sentences import split_sentences
 from ragnarok.types import Answer, Hit, Sentence
+from rerank.counts import Counted
 from rerank.icr import IcrOptions, InContextReranker
 from rerank.model import Model
 
@@ -56,7 +57,15 @@ class QuoteGenerator:
         """Take the model whose attention chooses."""
         self.options = options or QuoteOptions()
         self._most = min(self.options.candidates, model.shape.context // TOKENS)
-        self._readers = [InContextReranker(model, IcrOptions(order=order)) for order in ("given", "reversed")]
+        self.model = model
+        self._readers = [
+            InContextReranker(model, IcrOptions(order=order), counts_as="answer_prompt")
+            for order in ("given", "reversed")
+        ]
+
+    def count_to(self, counted: Counted) -> None:
+        """Tell `counted` of every token that the model runs, for whomever it does."""
+        self.model.counted = counted
 
     def stream(self, query: str, hits: Sequence[Hit]) -> Iterator[Sentence | Answer]:
         """Yield the chosen sentences in the passages' order, then the whole answer.

@@ -17,6 +17,7 @@ from ragnarok.citations import AnswerBuilder, cover_marks, uncover_marks
 from ragnarok.errors import BadSetting, EndpointBroken
 from ragnarok.sentences import SentenceStream
 from ragnarok.types import Answer, Hit, Sentence
+from rerank.counts import Counted
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
@@ -97,6 +98,10 @@ class OpenAIGenerator:
     def close(self) -> None:
         """Close the connections."""
         self._endpoint.close()
+
+    def count_to(self, counted: Counted) -> None:
+        """Tell `counted` of the tokens that the endpoint says it has run."""
+        self._endpoint.counted = counted
 
     def stream(self, query: str, hits: Sequence[Hit]) -> Iterator[Sentence | Answer]:
         """Yield each sentence as soon as it is certain, then the whole answer.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ragnarok.types import Highlight, Hit, RankedHit
+from rerank.counts import Counted, Counts
 from rerank.fuse import fuse
 from rerank.icr import Reading, TokenScore
 
@@ -40,6 +41,11 @@ class AttentionReranker:
         scores = fuse(reading.scores, [hit.rank for hit in hits], self.first_stage)
         marks = [highlights(hit, tokens) for hit, tokens in zip(hits, reading.tokens, strict=True)]
         return ranked(hits, scores, best_first(hits, scores), marks, reading.cut)
+
+    def count_to(self, counted: Counted) -> None:
+        """Tell `counted` of the reader's tokens, if it says how many they are."""
+        if isinstance(self.reader, Counts):
+            self.reader.count_to(counted)
 
 
 def best_first(hits: Sequence[Hit], scores: Sequence[float]) -> list[int]:

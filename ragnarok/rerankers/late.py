@@ -10,6 +10,7 @@ import numpy as np
 
 from ragnarok.rerankers.attention import best_first, highlights, ranked
 from ragnarok.types import Highlight, Hit, RankedHit
+from rerank.counts import Counted
 from rerank.fuse import first_stage_weight, late_fused
 from rerank.late.batcher import Batcher
 from rerank.late.reranker import LateReranker
@@ -55,6 +56,10 @@ class LateAttentionReranker:
         twin = copy(self)
         twin.first_stage, twin.evidence = first_stage, evidence
         return twin
+
+    def count_to(self, counted: Counted) -> None:
+        """Tell `counted` of every token that the model runs, for whomever it does."""
+        self.reader.model.counted = counted
 
     def close(self) -> None:
         """End the batcher's thread and close the reader's store."""

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -47,6 +47,15 @@ class BatchStats:
     waiting: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass that was made: of how many requests and texts, and how many of these no store held."""
+
+    requests: int
+    texts: int
+    read: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Request:
     query: str
@@ -73,6 +82,8 @@ class Batcher:
         `wait` seconds to be joined. At most `max_waiting` requests wait.
         """
         self.turn, self.max_pairs, self.max_waiting, self.wait = turn, max_pairs, max_waiting, wait
+        self.told: Callable[[Pass], None] = lambda _: None
+        """Hears, in the thread that works, of each pass that gave scores, before they are handed out."""
         self._reranker = reranker
         self._waiting: deque[_Request] = deque()
         self._changed = threading.Condition()
@@ -196,6 +207,8 @@ class Batcher:
             logger.exception("%d requests could not be scored", len(batch))
             failed = error
         else:
+            texts = sum(len(request.texts) for request in batch)
+            self.told(Pass(len(batch), texts, texts - sum(scores.kept for scores in found)))
             for request, scores in answers:
                 request.answer.set_result(scores)
             return

@@ -117,6 +117,7 @@ class DocumentReader:
                 self.batch_tokens = tokens // 2
                 continue
             self.tokens += tokens
+            self._model.counted("rerank_passages", tokens)
             yield encoded
             done += size
 

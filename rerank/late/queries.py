@@ -107,6 +107,7 @@ class QueryReader:
         tokens = self.encode(queries)
         # First of all: what follows is prepared while the device runs.
         runs = [self._run(piece) for piece in _pieces(tokens)]
+        self._model.counted("rerank_query", sum(map(len, tokens)))
         vectors, own = (torch.cat(parts) for parts in zip(*runs, strict=True))
         lengths = np.array([len(row) for row in tokens])
         starts = np.concatenate([[0], np.cumsum(lengths)])

@@ -111,6 +111,7 @@ class KeptDocuments:
                 torch.cuda.empty_cache()
                 self.batch_tokens = tokens // 2
                 continue
+            self._model.counted("rerank_passages", tokens)
             lengths = [len(texts[name].tokens) for name in batch]
             slots = self._arena.make_room(batch, lengths, [texts[name].cut for name in batch])
             self._arena.write(slots, states, None, torch.zeros(len(batch), device=states.device))

@@ -16,6 +16,7 @@ from itertools import accumulate, pairwise
 
 import torch
 
+from rerank.counts import Counted
 from rerank.errors import ContextTooSmall
 from rerank.icr import Reading, calibrated, passage_score
 from rerank.late.documents import DocumentReader
@@ -86,6 +87,10 @@ class ReadReranker:
             model, self._prefix, self.heads.groups, memory=self.options.memory, longest=longest
         )
 
+    def count_to(self, counted: Counted) -> None:
+        """Tell `counted` of every token that the model runs, for whomever it does."""
+        self.model.counted = counted
+
     def read(self, query: str, passages: Sequence[str]) -> Reading:
         """Score `passages` for `query`. No passages give an empty reading.
 
@@ -125,6 +130,7 @@ class ReadReranker:
             unscored=len(self._prompt.between),
         )
         run_held(self.model, tokens, positions, held)
+        self.model.counted("rerank_query", sum(map(len, endings)))
         drawn = calibrated(held.drawn, self.model, calibrate=calibrate)
         scored = [
             passage_score(drawn[start:end], end - start, text.characters, drop_low=self.options.drop_low)

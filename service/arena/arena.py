@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 
 from ragnarok.arena.contenders import Roster
+from ragnarok.arena.lent import Lent
 from ragnarok.arena.store import ArenaStore
 from ragnarok.arena.tokens import Tokens, read_secret
 from ragnarok.pipeline import close_parts
@@ -19,6 +20,7 @@ from service.arena.records import Records
 from service.arena.voters import Voters
 from service.errors import NotReady
 from service.limits import Rates
+from service.parts import Parts
 from service.settings import Settings
 
 LOADING = "the arena's systems are still being opened; come back in a moment"
@@ -69,11 +71,14 @@ class Arena:
             raise NotReady(LOADING)
         return self._open
 
-    async def open(self) -> None:
-        """Build the parts. Raises what opening systems and the store raises, and `ArenaConflict`."""
+    async def open(self, beside: Parts) -> None:
+        """Build the parts, whose systems share what is open `beside` and have to be closed before it.
+
+        Raises what opening systems and the store raises, and `ArenaConflict`.
+        """
         try:
             if self._given is None:
-                self._built = await asyncio.to_thread(build, self.settings)
+                self._built = await asyncio.to_thread(build, self.settings, lent_by(beside))
             parts = self._given or self._built
             assert parts is not None
             await asyncio.to_thread(parts.store.add_systems, parts.roster.systems)
@@ -101,7 +106,7 @@ class Arena:
         limits = {"battle": own.arena_battles, "vote": own.arena_votes}
         return Open(
             hall,
-            Records(parts.store, tokens, voters),
+            Records(parts.store, tokens, voters, parts.roster.mask),
             boards,
             Gate(voters, self._rates, limits),
             voters,
@@ -109,8 +114,14 @@ class Arena:
         )
 
 
-def build(settings: Settings) -> ArenaParts:
-    """Open the store and the systems that `settings` name. Raises what these raise."""
+def lent_by(parts: Parts) -> Lent:
+    """What the systems of an arena may use of a process's own parts."""
+    indexes = () if parts.library is None else tuple(parts.library.indexes.values())
+    return Lent(indexes, () if parts.model is None else (parts.model,))
+
+
+def build(settings: Settings, lent: Lent) -> ArenaParts:
+    """Open the store and the systems that `settings` name, but what is `lent`. Raises what these raise."""
     # Not at the top: it loads torch, which who has no arena does without.
     from ragnarok.arena.systems import open_roster
 
@@ -122,7 +133,7 @@ def build(settings: Settings) -> ArenaParts:
     Tokens(signed)
     store = ArenaStore(str(place.with_suffix(".db")) if url is None else url.get_secret_value())
     try:
-        return ArenaParts(open_roster(place, _log.info), store, signed)
+        return ArenaParts(open_roster(place, _log.info, lent=lent), store, signed)
     except BaseException:
         store.close()
         raise

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ragnarok.arena.agreement import Agreement, agreement
 from ragnarok.arena.boards import Leaderboard, leaderboard
+from ragnarok.arena.components import component_columns, component_kinds
 from ragnarok.arena.store import ArenaStore
 from ragnarok.arena.suspicion import suspects
 from ragnarok.arena.types import Board, Columns
@@ -36,13 +37,23 @@ class Boards:
         return self.store.columns()
 
     def board(self, wanted: BoardQuery) -> Leaderboard:
-        """The board that is wanted. Raises `NotFound` for a topic set that no vote is about."""
+        """The board that is wanted, of systems or of one component's values.
+
+        Raises `NotFound` for a topic set that no vote is about, or a component that no battle compares alone.
+        """
 
         def make() -> Leaderboard:
             without = self.suspicious(wanted.board) if wanted.trusted else frozenset()
-            return leaderboard(self.columns(), wanted.filters(without))
+            columns = self.columns()
+            if wanted.component is not None:
+                columns = component_columns(columns, wanted.component)
+            return leaderboard(columns, wanted.filters(without))
 
         return self.kept(("board", wanted), make)
+
+    def components(self) -> tuple[str, ...]:
+        """The kinds of component that battles compare alone."""
+        return self.kept("components", lambda: component_kinds(self.columns()))
 
     def suspicious(self, board: Board) -> frozenset[str]:
         """The voters whose votes look like chance or habit."""

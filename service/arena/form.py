@@ -3,11 +3,12 @@
 Knows fields and filters; nothing of pages.
 """
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, get_args
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ragnarok.arena.filters import Filters
 from ragnarok.arena.types import Board, VoterKind
@@ -15,10 +16,29 @@ from ragnarok.arena.types import Board, VoterKind
 OWN = "-"
 """Where a topic set is asked for: the voters' own questions."""
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
 
 def _filled(value: object) -> object:
     """A form sends what was left empty, too."""
     return None if value == "" else value
+
+
+def _day(value: object) -> object:
+    """Days alone: what else may be read as one, such as seconds since 1970, is a slip here."""
+    if isinstance(value, str) and value and not _DAY.fullmatch(value):
+        raise ValueError("a day is written as 2026-05-01")
+    return _filled(value)
+
+
+def _or_empty(said: dict[str, object]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [said, {"const": ""}, {"type": "null"}]})
+
+
+_Day = Annotated[date | None, BeforeValidator(_day), _or_empty({"type": "string", "format": "date"})]
+_Voters = Annotated[
+    VoterKind | None, BeforeValidator(_filled), _or_empty({"enum": list(get_args(VoterKind))})
+]
 
 
 class BoardQuery(BaseModel):
@@ -27,17 +47,14 @@ class BoardQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     board: Board = Field(default="answer", description="What was voted on.")
-    since: Annotated[date | None, BeforeValidator(_filled)] = Field(
-        default=None, description="The first day that counts, in UTC."
-    )
-    until: Annotated[date | None, BeforeValidator(_filled)] = Field(
-        default=None, description="The last day that counts, in UTC."
-    )
+    since: _Day = Field(default=None, description="The first day that counts, in UTC.")
+    until: _Day = Field(default=None, description="The last day that counts, in UTC.")
     topics: Annotated[str | None, BeforeValidator(_filled)] = Field(
         default=None, description="A topic set; - for the voters' own questions."
     )
-    voters: Annotated[VoterKind | None, BeforeValidator(_filled)] = Field(
-        default=None, description="Votes of people, or of models."
+    voters: _Voters = Field(default=None, description="Votes of people, or of models.")
+    component: Annotated[str | None, BeforeValidator(_filled)] = Field(
+        default=None, description="Rate this component, by battles whose systems differ in it alone."
     )
     trusted: bool = Field(
         default=False, description="Leave out voters whose votes look like chance or habit."
@@ -50,7 +67,8 @@ class BoardQuery(BaseModel):
         return Filters(
             board=self.board,
             since=None if self.since is None else _midnight(self.since),
-            until=None if self.until is None else _midnight(self.until) + day,
+            # Behind the last day that there is nothing can begin.
+            until=None if self.until in {None, date.max} else _midnight(self.until) + day,
             topics="" if self.topics == OWN else self.topics,
             voters=self.voters,
             without=without if self.trusted else frozenset(),

@@ -35,6 +35,7 @@ class Hall:
     ) -> None:
         """Let so many sides be worked on at once, and so many wait."""
         self.roster, self._store, self._choose = roster, store, choose
+        self._mask = roster.mask
         self._worker = Worker(max_waiting, threads)
         self._running: dict[str, Match] = {}
         self._failed: OrderedDict[str, None] = OrderedDict()
@@ -67,7 +68,7 @@ class Hall:
         pair = await asyncio.to_thread(self._choose, [one.system for one in able.values()], seed)
         meeting = Meeting(battle_id, asked, seed, pair, topics, qid)
         jobs = self._ask(able[pair[0].name], able[pair[1].name], asked, qid)
-        match = self._running[battle_id] = Match(meeting, jobs, self._keep)
+        match = self._running[battle_id] = Match(meeting, jobs, self._keep, self._mask)
         match.task.add_done_callback(lambda _: self._end(match))
         return meeting
 

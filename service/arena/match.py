@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 
 from ragnarok.arena.contenders import output_of
+from ragnarok.arena.masking import Mask
 from ragnarok.arena.types import Battle, System
 from ragnarok.pipeline import Event, Reranked, Result
 from ragnarok.types import RankedHit, Sentence
@@ -44,8 +45,9 @@ class Meeting:
 
 @dataclass(slots=True)
 class _Corner:
-    """What one side has so far; `result` once it is whole."""
+    """What one side has so far, its sentences with `mask` over them; `result` once it is whole."""
 
+    mask: Mask
     pieces: list[Shown] = field(default_factory=list)
     result: Result | None = None
 
@@ -69,7 +71,8 @@ class _Corner:
             self.pieces.append(("evidence", SideHits(side=side, hits=blinded(best))))
 
     def _sentence(self, side: Side, sentence: Sentence) -> None:
-        shown = SideSentence(side=side, text=sentence.text, citations=list(sentence.citations))
+        text = self.mask.text(sentence.text)
+        shown = SideSentence(side=side, text=text, citations=list(sentence.citations))
         self.pieces.append(("sentence", shown))
 
 
@@ -81,11 +84,12 @@ class Match:
         meeting: Meeting,
         jobs: tuple[Job[Event], Job[Event]],
         keep: Callable[[Battle], Awaitable[None]],
+        mask: Mask,
     ) -> None:
-        """Begin: `jobs` answer, and the battle goes to `keep` once both have."""
+        """Begin: `jobs` answer, and the battle goes to `keep`, unmasked, once both have."""
         self.meeting = meeting
-        self._jobs, self._keep = jobs, keep
-        self._corners = {side: _Corner() for side in SIDES}
+        self._jobs, self._keep, self._mask = jobs, keep, mask
+        self._corners = {side: _Corner(mask) for side in SIDES}
         self._released = 0
         self._shown: list[Shown] = []
         self._changed = asyncio.Event()
@@ -134,7 +138,8 @@ class Match:
             task.result()
         battle = self._battle()
         await self._keep(battle)
-        for side, output in zip(SIDES, (battle.a, battle.b), strict=True):
+        masked = self._mask.battle(battle)
+        for side, output in zip(SIDES, (masked.a, masked.b), strict=True):
             self._shown.append(("answered", BlindSide.of(side, output.answer, output.hits)))
         self._shown.append(("finished", Finished(id=battle.battle_id)))
 

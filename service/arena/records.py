@@ -6,10 +6,11 @@ everything to everyone. Knows the store and the wire's forms; nothing of HTTP an
 
 from datetime import UTC, datetime, timedelta
 
+from ragnarok.arena.masking import Mask
 from ragnarok.arena.store import ArenaStore
 from ragnarok.arena.tokens import SECONDS, Tokens
 from ragnarok.arena.types import Battle, Output, System, Vote
-from service.arena.schema import BlindRecord, CastVote, OpenRecord, OpenSide, Side, VoteRequest
+from service.arena.schema import BlindRecord, BlindSide, CastVote, OpenRecord, OpenSide, Side, VoteRequest
 from service.arena.voters import Voters
 from service.errors import BattleOver, NoVoter
 
@@ -23,9 +24,9 @@ def is_open(created: datetime, votes: list[Vote], now: datetime) -> bool:
 class Records:
     """Reads battles and takes votes. Threads may share it; every method waits for the database."""
 
-    def __init__(self, store: ArenaStore, tokens: Tokens, voters: Voters) -> None:
-        """Read and write `store`."""
-        self.store, self._tokens, self._voters = store, tokens, voters
+    def __init__(self, store: ArenaStore, tokens: Tokens, voters: Voters, mask: Mask) -> None:
+        """Read and write `store`; what is blinded has `mask` over it."""
+        self.store, self._tokens, self._voters, self._mask = store, tokens, voters, mask
 
     def token(self, battle_id: str, voter: str | None) -> str | None:
         """What is needed to vote on a battle, for its voter alone."""
@@ -37,8 +38,16 @@ class Records:
         """A battle as `voter` may see it. Raises `NotFound`."""
         battle, votes = self.store.battle(battle_id), self.store.votes_on(battle_id)
         if is_open(battle.created, votes, datetime.now(UTC)):
-            return BlindRecord.of(battle, self.token(battle_id, voter))
+            return BlindRecord.of(self._mask.battle(battle), self.token(battle_id, voter))
         return self._over(battle, votes, voter)
+
+    def blinded(self, battle_id: str) -> tuple[BlindSide, BlindSide]:
+        """Both sides as they are shown before the vote. Raises `NotFound`."""
+        battle = self._mask.battle(self.store.battle(battle_id))
+        return (
+            BlindSide.of("a", battle.a.answer, battle.a.hits),
+            BlindSide.of("b", battle.b.answer, battle.b.hits),
+        )
 
     def vote(self, battle_id: str, voter: str | None, said: VoteRequest) -> OpenRecord:
         """Keep a vote, and show the battle; a repeated vote changes nothing and shows the same.

@@ -16,10 +16,8 @@ from service.arena.downloads import Over, download
 from service.arena.form import BoardQuery
 from service.arena.match import Shown
 from service.arena.schema import (
-    SIDES,
     BattleRequest,
     BlindRecord,
-    BlindSide,
     CompareRequest,
     Finished,
     OneSystem,
@@ -145,11 +143,8 @@ def _gets(arena: Arena) -> APIRouter:
         opened = arena.now
         if match := opened.hall.match(battle_id):
             return events_response(match.events())
-        kept = await asyncio.to_thread(opened.store.battle, battle_id)
-        shown: list[Shown] = [
-            ("answered", BlindSide.of(side, output.answer, output.hits))
-            for side, output in zip(SIDES, (kept.a, kept.b), strict=True)
-        ]
+        sides = await asyncio.to_thread(opened.records.blinded, battle_id)
+        shown: list[Shown] = [("answered", side) for side in sides]
         shown.append(("finished", Finished(id=battle_id)))
         return events_response(_each(shown))
 

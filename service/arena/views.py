@@ -111,17 +111,20 @@ def _wanted(request: Request) -> tuple[BoardQuery, str]:
 
 def _board_page(arena: Arena, site: Site, wanted: BoardQuery, wrong: str) -> tuple[bytes, int]:
     boards = arena.now.boards
-    topics = _topics(boards.columns())
+    topics, components = _topics(boards.columns()), boards.components()
+    choices: dict[str, object] = {"topics": topics, "components": components}
     if wanted.topics is not None and wanted.topics not in dict(topics):
         wrong = f"no vote is about the topic set {wanted.topics[:80]!r}; choose one of the list"
+    elif wanted.component is not None and wanted.component not in components:
+        wrong = f"no battle compares {wanted.component[:80]!r} alone; choose one of the list"
     if wrong:
-        return _render(site, wanted, topics=topics, wrong=wrong, board=None, suspicious=0), 422
+        return _render(site, wanted, **choices, wrong=wrong, board=None, suspicious=0), 422
 
     def make() -> bytes:
         return _render(
             site,
             wanted,
-            topics=topics,
+            **choices,
             wrong="",
             board=boards.board(wanted),
             suspicious=len(boards.suspicious(wanted.board)),

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from ragnarok.sse import EventReader
 from service.client.calls import Call, StreamCall
 from service.client.errors import (
     BadAnswer,
@@ -20,7 +21,6 @@ from service.client.errors import (
     Unusable,
     refusal_in_stream,
 )
-from service.sse import EventReader
 
 T = TypeVar("T", bound=BaseModel)
 E = TypeVar("E", bound=BaseModel)

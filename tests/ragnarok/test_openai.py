@@ -60,6 +60,8 @@ class Fake:
         """Parameters that the model does not take."""
         self.raw: list[str] | None = None
         """What is sent in place of the pieces."""
+        self.usage: object = None
+        """What it says of the tokens, with a chunk of its own, to whom asks."""
         self.pause = 0.0
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -97,12 +99,14 @@ class Fake:
                 await asyncio.sleep(self.pause)
                 yield ": still here\n\n"
             yield self._chunk({}, self.ending)
+            if self.usage is not None and self.asked[-1].get("stream_options"):
+                yield self._chunk({}, None, choices=[], usage=self.usage)
             yield "data: [DONE]\n\n"
         except asyncio.CancelledError:
             self.left.set()
             raise
 
-    def _chunk(self, delta: dict[str, str], ending: str | None) -> str:
+    def _chunk(self, delta: dict[str, str], ending: str | None, **more: object) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": ending}
         chunk = {
             "id": "1",
@@ -110,6 +114,7 @@ class Fake:
             "created": 1,
             "model": "m",
             "choices": [choice],
+            **more,
         }
         return f"data: {json.dumps(chunk)}\n\n"
 

@@ -21,6 +21,7 @@ import pytest
 
 from indexes import Index
 from ragnarok.keys import make_key
+from ragnarok.sse import EventReader
 from service import client as package
 from service.client import (
     AsyncClient,
@@ -49,7 +50,6 @@ from service.client import (
 from service.library import Library
 from service.parts import Parts
 from service.settings import Settings
-from service.sse import EventReader
 from tests.service.conftest import CORPUS, Serve
 from tests.service.fakes import PASSAGES, REFERENCES, SENTENCES, Reciter, Reverser, Shelf, a_pipeline
 from tests.service.running import WAIT

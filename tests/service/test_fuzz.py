@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -19,8 +20,9 @@ from service.app import create_app
 from service.library import Library
 from service.parts import Parts
 from service.settings import STAGES, Settings
-from tests.service.fakes import Reciter, Reverser, Shelf
-from tests.service.running import server_of
+from tests.service.arena.fakes import parts_of, quick
+from tests.service.fakes import Reciter, Reverser, Shelf, a_pipeline
+from tests.service.running import WAIT, served, server_of
 
 EXAMPLES = 10
 """Requests drawn for each route, beside those that go through its schema one rule after the other."""
@@ -44,12 +46,22 @@ def settings_of(role: str, address: Address = lambda _: "http://localhost:1") ->
 
 def described(role: str) -> BaseSchema:
     """What a service of this role says of itself."""
-    document = create_app(settings_of(role), Parts()).openapi()
     # Rule by rule in one role: the others have the same routes, and differ in what stands behind them.
+    return _drawn_from(settings_of(role), rule_by_rule=role == "all")
+
+
+def described_arena() -> BaseSchema:
+    """What a service with an arena says of the arena."""
+    schema = _drawn_from(Settings.model_validate({"arena": "arena.toml"}), rule_by_rule=True)
+    return schema.include(path_regex="^/v1/arena/")
+
+
+def _drawn_from(chosen: Settings, *, rule_by_rule: bool) -> BaseSchema:
+    document = create_app(chosen, Parts()).openapi()
     config = {
         "seed": 7,
         "generation": DRAWN,
-        "phases": {"coverage": {"enabled": role == "all"}},
+        "phases": {"coverage": {"enabled": rule_by_rule}},
         "checks": CHECKS,
     }
     return schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(config))
@@ -67,6 +79,23 @@ def address(small_index: Index) -> Iterator[Address]:
             return stack.enter_context(server_of(None if role == "gateway" else parts, chosen))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a service with an arena of two systems runs."""
+    store = tmp_path_factory.mktemp("arena") / "arena.db"
+    with parts_of(store) as parts, served(create_app(quick(), a_pipeline(), parts)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def battle(arena: str) -> str:
+    """A battle of that arena, whole and not voted on."""
+    with httpx.Client(base_url=arena, timeout=WAIT) as client:
+        started = client.post("/v1/arena/battles", json={"question": "How do I sort?"}).json()
+        client.get(started["events"])
+        return str(started["id"])
 
 
 def is_accepted_or_has_a_reason(
@@ -123,3 +152,13 @@ def test_generation(case: Case, address: Address) -> None:
 @thorough
 def test_gateway(case: Case, address: Address) -> None:
     check(case, address("gateway"))
+
+
+@described_arena().parametrize()
+@thorough
+def test_arena(case: Case, arena: str, battle: str) -> None:
+    check(case, arena)
+    if "battle_id" in case.path_parameters:
+        # Nobody draws the id of one that there is.
+        case.path_parameters["battle_id"] = battle
+        check(case, arena)

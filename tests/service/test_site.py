@@ -1,10 +1,12 @@
 """The page's files and the headers they go out with."""
 
+import base64
 import re
+from hashlib import sha256
 
 import pytest
 
-from service.site import ASSETS, TEMPLATES, TYPES, Site, modules_of
+from service.site import ASSETS, SHEETS, STYLES, TEMPLATES, TYPES, Site, modules_of
 from tests.service.running import client_of
 
 pytestmark = pytest.mark.anyio
@@ -45,14 +47,25 @@ async def test_without_an_arena_only_the_page_to_ask_from_is_there() -> None:
     assert re.findall(r'<li><a href="([^"]+)"', page) == ["/"]
 
 
-def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
+async def test_the_styles_of_a_page_stand_in_it_and_its_policy_knows_them_alone() -> None:
+    async with client_of() as client:
+        response = await client.get("/")
+    found = re.findall(r"<style>(.*?)</style>", response.text, re.DOTALL)
+    assert found == [SHEETS[name] for name in ("base.css", "outcome.css", "ask.css")]
+    assert 'rel="stylesheet"' not in response.text
+    [allowed] = re.findall(r"style-src ([^;]*)", response.headers["content-security-policy"])
+    digests = {base64.b64encode(sha256(text.encode()).digest()).decode() for text in found}
+    assert {f"'sha256-{digest}'" for digest in digests} <= set(allowed.split())
+    assert len(allowed.split()) == len(SHEETS)
+
+
+def test_templates_hold_no_script_and_no_style_and_nothing_comes_from_elsewhere() -> None:
     for path in TEMPLATES.iterdir():
-        assert re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", path.read_text()) == [], (
-            path.name
-        )
+        text = path.read_text().replace("<style>{% include name %}</style>", "")
+        assert re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", text) == [], path.name
         # Jinja escapes what it is given, unless it is told not to.
         assert re.findall(r"\|\s*safe\b|autoescape|Markup", path.read_text()) == [], path.name
-    for path in (*ASSETS.iterdir(), *TEMPLATES.iterdir()):
+    for path in (*ASSETS.iterdir(), *STYLES.iterdir(), *TEMPLATES.iterdir()):
         addresses = re.findall(r"""https?://\w[\w.-]*|["'(]//\w[\w.-]*""", path.read_text())
         assert {address for address in addresses if "www.w3.org" not in address} == set(), path.name
     scripts = "".join(path.read_text() for path in ASSETS.glob("*.js"))

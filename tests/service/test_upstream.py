@@ -12,8 +12,10 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from indexes import Index, IndexNotFound
+from ragnarok.types import Answer, Hit, Passage
 from rerank.errors import ContextTooSmall
 from service import context
 from service.clients import RemoteGenerator, RemoteRetriever, Upstream
@@ -23,7 +25,7 @@ from service.parts import Parts
 from service.settings import Settings
 from tests.service.conftest import CORPUS, Serve
 from tests.service.fakes import REFERENCES, SENTENCES, Reciter, Reverser, Shelf, a_pipeline
-from tests.service.running import WAIT, client_of, events_of, served
+from tests.service.running import WAIT, app_of, client_of, events_of, served
 from tests.service.test_problems import problem
 
 
@@ -121,6 +123,23 @@ def test_silence_ends_in_an_error(stack: ExitStack, silent: str) -> None:
     with pytest.raises(UpstreamTimeout, match=r"said nothing for 0\.3 seconds"):
         upstream(stack, silent, read=0.3).ask("GET", "/", Said)
     assert time.monotonic() - start < 5
+
+
+def test_an_answer_to_its_end_leaves_a_connection_to_be_used_again(stack: ExitStack) -> None:
+    connections = set[tuple[str, int]]()
+    settings = Settings(serve="generation")
+    app = app_of(Parts(generator=Reciter()), settings)
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            connections.add(scope["client"])
+        await app(scope, receive, send)
+
+    asked = RemoteGenerator(upstream(stack, stack.enter_context(served(noting))))
+    for _ in range(3):
+        *_, answer = asked.stream("q", [Hit("tower", 1.0, 1, Passage("tower", "A tower."))])
+        assert isinstance(answer, Answer)
+    assert len(connections) == 1
 
 
 def test_an_answer_that_stops_in_the_middle(stack: ExitStack) -> None:

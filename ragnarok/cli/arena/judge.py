@@ -1,7 +1,8 @@
 """`ragnarok arena judge`: a model's votes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ from ragnarok.cli.console import Steps, out, print_json
 from ragnarok.cli.options import Json, ModelName, OpenAIModel, OpenAITimeout, OpenAIUrl, read_openai
 
 if TYPE_CHECKING:
+    from ragnarok.arena.agreement import Consistency
     from ragnarok.arena.judge import Judge
 
 
@@ -31,26 +33,44 @@ def judge(
 
     Each battle is judged in both orders; where the two disagree, the vote is a tie. Votes are kept as they
     come, as those of a model: run the command again after an interruption and it goes on. With
-    --openai-base-url the endpoint's model judges.
+    --openai-base-url the endpoint's model judges. At the end it is told how often the model said the same in
+    both orders.
 
     Example: ragnarok arena judge --openai-base-url http://localhost:8000/v1 --openai-model large
     """
+    from ragnarok.arena.agreement import consistency
     from ragnarok.arena.judge import judge_battle
 
     steps = Steps()
     boards: tuple[Board, ...] = ("answer", "evidence") if board is None else (board,)
-    kept = 0
+    kept, verdicts = 0, []
     with opened(store) as arena, _judge(model, openai_base_url, openai_model, openai_timeout, steps) as asked:
         waiting = arena.unjudged(asked.name)[:limit]
         with steps.stages(f"{len(waiting)} battles judged by {asked.name}") as progress:
             for number, battle_id in enumerate(waiting):
                 progress("battles", number, len(waiting))
-                kept += arena.add_vote(judge_battle(asked, arena.battle(battle_id), boards))
+                judged = judge_battle(asked, arena.battle(battle_id), boards)
+                kept += arena.add_vote(judged.vote)
+                verdicts.append(judged.verdicts)
             progress("battles", len(waiting), len(waiting))
+    same = {one: consistency(said[one] for said in verdicts) for one in boards if verdicts}
     if json:
-        print_json({"judge": asked.name, "votes": kept})
-    else:
-        out.print(f"{kept} votes of {asked.name} are new", markup=False)
+        told = {one: asdict(found) for one, found in same.items()}
+        print_json({"judge": asked.name, "votes": kept, "consistency": told})
+        return
+    out.print(f"{kept} votes of {asked.name} are new", markup=False)
+    _print_consistency(same)
+
+
+def _print_consistency(same: Mapping[Board, "Consistency"]) -> None:
+    for board, found in same.items():
+        out.print(
+            f"{board}: the same in both orders {found.consistent:.0%} of {found.pairs} times "
+            f"({found.low:.0%} to {found.high:.0%}); always the left {found.left:.0%}, "
+            f"always the right {found.right:.0%}",
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 @contextmanager

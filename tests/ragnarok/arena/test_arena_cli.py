@@ -205,13 +205,27 @@ def test_a_model_judges_what_it_has_not_judged(command: Command, arena: str) -> 
         words = ("arena", "judge", "--store", arena, "--openai-base-url", f"{address}/v1", "--json")
         for limit, new in ((2, 2), (30, 28), (30, 0)):
             code, said, _ = command(*words, "--openai-model", "judge", "--limit", limit)
-            assert (code, json.loads(said)) == (0, {"judge": "judge", "votes": new})
+            told = json.loads(said)
+            assert (code, told["judge"], told["votes"]) == (0, "judge", new)
+            pairs = {board: same["pairs"] for board, same in told["consistency"].items()}
+            assert pairs == ({"answer": new, "evidence": new} if new else {})
     assert len(fake.asked) == 30 * 2 * 2
     _, said, _ = command("arena", "rate", "--store", arena, "--voters", "model", "--json")
     assert json.loads(said)["outcomes"]["tie"] == 30
     code, _, err = command("arena", "judge", "--store", arena, "--openai-model", "judge")
     assert code == 3
     assert "RAGNAROK_OPENAI_BASE_URL" in err
+
+
+def test_a_model_that_always_takes_the_left_is_told_of(command: Command, arena: str) -> None:
+    fake = Fake()
+    fake.pieces = ('{"better": "first"}',)
+    with served(fake.app()) as address:
+        words = ("arena", "judge", "--store", arena, "--openai-base-url", f"{address}/v1")
+        code, said, _ = command(*words, "--openai-model", "judge", "--limit", 2, "--board", "answer")
+    assert code == 0
+    assert "answer: the same in both orders 0% of 2 times" in said
+    assert "always the left 100%, always the right 0%" in said
 
 
 def test_a_model_here_judges(command: Command, tmp_path: Path, saved: Path) -> None:

@@ -1,39 +1,28 @@
 """The arena's configuration: what it opens, what is shared, and what it refuses."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI, Request, Response
 
-from indexes import build_index
+from indexes import build_index, open_index
 from ragnarok.arena.assembled import PipelineContender
 from ragnarok.arena.configuration import read_configuration
 from ragnarok.arena.contenders import Contender, Roster, output_of
-from ragnarok.arena.external import MOST_BYTES, RemoteContender
+from ragnarok.arena.lent import Lent
 from ragnarok.arena.systems import open_roster
 from ragnarok.errors import (
     BadFormat,
     BadQuery,
     BadSetting,
-    EndpointBroken,
-    EndpointBusy,
-    EndpointDenied,
-    EndpointRejected,
-    EndpointTimeout,
-    EndpointUnreachable,
     NotFound,
 )
 from ragnarok.generators import QuoteGenerator
-from ragnarok.pipeline import Event, Reranked, Result, Retrieved
+from ragnarok.pipeline import Reranked, Result, Retrieved
 from ragnarok.rerankers import KeepOrder
-from ragnarok.types import Sentence
-from service.settings import Settings
-from tests.service.fakes import a_pipeline
-from tests.service.running import served, server_of
+from rerank.model import load_model
 
 DOCUMENTS = [
     {"id": "d1", "title": "Fruit", "text": "Bananas are rich in potassium."},
@@ -128,6 +117,30 @@ def test_pipelines_share_what_is_equal(roster: Roster) -> None:
     assert isinstance(plain.pipeline.generator, QuoteGenerator)
 
 
+def test_what_is_lent_is_used_and_left_open(roster: Roster, shelf: Path, saved: Path) -> None:
+    said: list[str] = []
+    model = load_model(str(saved))
+    with open_index(shelf / "tiny") as index:
+        lent = Lent((index,), (model,))
+        with closing(open_roster(shelf / "arena.toml", said.append, lent=lent)) as opened:
+            plain = opened.contenders["plain"]
+            assert isinstance(plain, PipelineContender)
+            assert isinstance(plain.pipeline.generator, QuoteGenerator)
+            assert plain.pipeline.generator.model is model
+            assert opened.systems == roster.systems
+        assert said == []
+        assert index.search(["bananas"], 1)[0][0].docid == "d1"
+
+
+def test_what_is_lent_and_called_otherwise_is_not_used(shelf: Path, saved: Path) -> None:
+    said: list[str] = []
+    (shelf / "alias").symlink_to(shelf / "tiny")
+    text = LOCAL.format(model=saved)
+    with open_index(shelf / "alias") as index:
+        open_roster(arena_of(shelf, text), said.append, lent=Lent((index,))).close()
+    assert said == ["opening index ./tiny", f"loading model {saved}"]
+
+
 def test_systems_that_differ_in_one_thing_differ_in_one_component(roster: Roster) -> None:
     plain, again, joint, _ = (system.components for system in roster.systems)
     assert {name for name in plain if plain[name] != again[name]} == {"first_stage"}
@@ -191,7 +204,7 @@ TWO = "[systems.a]\nurl = 'http://h'\n[systems.b]\nurl = 'http://i'\n"
         ("[systems", BadSetting, "is not TOML"),
         ("", BadSetting, r"0 system\(s\); an arena needs two"),
         ("[system.a]\n", BadSetting, "no key 'system'; did you mean systems"),
-        ("other = 1", BadSetting, "no key 'other'; there are topics, systems"),
+        ("other = 1", BadSetting, "no key 'other'; there are topics, systems, masked_names"),
         ("systems = 3", BadSetting, r"\[systems\], not 3"),
         ("systems.a = 3", BadSetting, r"\[systems.a\] is a table of its own, not 3"),
         ("[systems.a]\nindx = 'x'", BadSetting, r"\[systems.a\]: there is no key 'indx'; did you mean index"),
@@ -227,78 +240,3 @@ def test_a_missing_configuration_key_or_answer_is_named(shelf: Path, monkeypatch
         (shelf / "part.jsonl").write_text("\n".join(map(answer_line, lines)))
         with pytest.raises(BadFormat, match=says):
             open_roster(arena_of(shelf, part))
-
-
-def test_a_remote_system_answers_as_the_service_does() -> None:
-    here = a_pipeline().ask("what is it?")
-    with server_of(a_pipeline(), Settings()) as address, closing(RemoteContender("far", address)) as far:
-        assert far.system.components == {"url": address}
-        *events, result = far.stream(" what  is it? ")
-    assert isinstance(result, Result)
-    sentences: list[Event] = [event for event in events if isinstance(event, Sentence)]
-    assert (result.query, result.hits, result.answer) == (here.query, here.hits, here.answer)
-    assert sentences == list(here.answer.sentences)
-    assert result.timings.keys() == here.timings.keys()
-
-
-def failing(status: int, body: bytes = b"{}") -> FastAPI:
-    app = FastAPI()
-
-    @app.post("/v1/query")
-    async def query(request: Request) -> Response:
-        assert request.headers["authorization"] == "Bearer key"
-        return Response(body, status)
-
-    return app
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "kind"),
-    [
-        (401, b"", EndpointDenied),
-        (429, b"", EndpointBusy),
-        (422, b"", EndpointRejected),
-        (307, b"", EndpointBroken),
-        (500, b"", EndpointBroken),
-        (200, b"no JSON", EndpointBroken),
-        (200, b"[]", EndpointBroken),
-        (200, b"{}", EndpointBroken),
-        (200, b"[" * 100_000, EndpointBroken),
-        (200, b'{"hits": 3, "answer": {"sentences": [], "references": []}}', EndpointBroken),
-        (200, b'{"hits": [{"docid": "d"}], "answer": {"sentences": [], "references": []}}', EndpointBroken),
-        (
-            200,
-            b'{"answer": {"sentences": [{"text": "t", "citations": [1]}], "references": []}}',
-            EndpointBroken,
-        ),
-        (200, b" " * (MOST_BYTES + 1), EndpointBroken),
-    ],
-    ids=lambda value: str(value)[:24],
-)
-def test_a_remote_failure_has_its_name(status: int, body: bytes, kind: type[Exception]) -> None:
-    with (
-        served(failing(status, body)) as address,
-        closing(RemoteContender("far", address, "key")) as far,
-        pytest.raises(kind) as caught,
-    ):
-        last(far, "why?")
-    assert address in str(caught.value)
-
-
-def test_a_remote_that_is_away_or_slow_is_named() -> None:
-    with served(FastAPI()) as address:
-        pass
-    with closing(RemoteContender("far", address)) as far, pytest.raises(EndpointUnreachable):
-        last(far, "why?")
-    slow = FastAPI()
-
-    @slow.post("/v1/query")
-    async def query() -> None:
-        await asyncio.sleep(1)
-
-    with (
-        served(slow) as address,
-        closing(RemoteContender("far", address, timeout=0.2)) as far,
-        pytest.raises(EndpointTimeout, match=r"0\.2 s"),
-    ):
-        last(far, "why?")

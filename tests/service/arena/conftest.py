@@ -28,7 +28,9 @@ class Here(Protocol):
 class There(Protocol):
     """Starts a server with an arena; gives its address."""
 
-    def __call__(self, *contenders: Contender, settings: Settings | None = None) -> str:
+    def __call__(
+        self, *contenders: Contender, settings: Settings | None = None, masked: tuple[str, ...] = ()
+    ) -> str:
         """The address."""
 
 
@@ -63,8 +65,10 @@ def there(store_path: Path) -> Iterator[There]:
     """Servers that end with the test."""
     with ExitStack() as stack:
 
-        def start(*contenders: Contender, settings: Settings | None = None) -> str:
-            parts = stack.enter_context(parts_of(store_path, *contenders))
+        def start(
+            *contenders: Contender, settings: Settings | None = None, masked: tuple[str, ...] = ()
+        ) -> str:
+            parts = stack.enter_context(parts_of(store_path, *contenders, masked=masked))
             return stack.enter_context(served(create_app(settings or quick(), a_pipeline(), parts)))
 
         yield start

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from ragnarok.arena.store import ArenaStore
+from ragnarok.types import Sentence
 from tests.service.arena.conftest import Here, There
 from tests.service.arena.fakes import TOPICS, Actor, quick
 from tests.service.fakes import SENTENCES
@@ -57,6 +58,30 @@ async def test_a_battle_is_streamed_in_step_and_voted_on(here: Here, store_path:
     assert battle.a.system == over["a"]["system"]["name"]
     assert battle.a.answer.sentences == SENTENCES
     assert (kept.answer, kept.evidence, kept.tags) == ("a", "both_bad", ("clearer", "shorter"))
+
+
+async def test_a_model_that_names_itself_is_not_heard_before_the_vote(there: There, store_path: Path) -> None:
+    said = "As System-Left of ACME  Labs I say: not system-right2, not system-right."
+    actors = [Actor(name, sentences=(Sentence(said, (0,)),)) for name in ("left", "right")]
+    address = there(*actors, masked=("Acme Labs",))
+    shown = "As [name hidden] of [name hidden] I say: not system-right2, not [name hidden]."
+    async with httpx.AsyncClient(base_url=address, timeout=WAIT) as client:
+        started = (await client.post("/v1/arena/battles", json=OWN)).json()
+        live = events_of((await client.get(started["events"])).text)
+        kept = events_of((await client.get(started["events"])).text)
+        assert [data["text"] for name, data in live if name == "sentence"] == [shown, shown]
+        for events in (live, kept):
+            whole = [data["answer"]["sentences"] for name, data in events if name == "answered"]
+            assert [[one["text"] for one in sentences] for sentences in whole] == [[shown], [shown]]
+        page = f"/v1/arena/battles/{started['id']}"
+        blind = (await client.get(page)).json()
+        assert [blind[side]["answer"]["sentences"][0]["text"] for side in "ab"] == [shown, shown]
+        over = (await vote(client, started)).json()
+        assert [over[side]["answer"]["sentences"][0]["text"] for side in "ab"] == [said, said]
+        assert (await client.get(page)).json() == over
+    store = ArenaStore(str(store_path))
+    assert store.battle(started["id"]).b.answer.text == said
+    store.close()
 
 
 async def test_the_faster_side_waits_for_the_slower_one(there: There) -> None:
@@ -173,7 +198,8 @@ async def test_a_side_that_fails_ends_the_battle_neutrally(here: Here, store_pat
     assert problem["type"] == "urn:ragnarok:problem:side-failed"
     assert page.status_code == 410
     assert not any(
-        secret in str(told) + later.text + page.text for secret in ("system-", "secret", "Runtime")
+        secret in str(told) + later.text + page.text
+        for secret in ("system-bad", "system-good", "secret", "Runtime")
     )
     store = ArenaStore(str(store_path))
     assert store.counts().battles == 0

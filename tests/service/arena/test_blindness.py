@@ -7,9 +7,10 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from ragnarok.arena.types import System
+from ragnarok.types import Sentence
 from tests.service.arena.conftest import There
 from tests.service.arena.fakes import Actor
-from tests.service.fakes import PASSAGES
+from tests.service.fakes import PASSAGES, SENTENCES
 
 pytestmark = pytest.mark.browser
 
@@ -39,7 +40,9 @@ class Wire:
 
 
 def test_no_byte_tells_who_is_who_before_the_vote(page: Page, there: There) -> None:
-    actors = Actor("left"), Actor("right", whole=True)
+    # Both say who they are, and who the other is.
+    named = Sentence("I am SYSTEM-LEFT, system-right is worse", (1,)), *SENTENCES
+    actors = Actor("left", sentences=named), Actor("right", sentences=named, whole=True)
     wire = Wire(page)
     page.goto(f"{there(*actors)}/battle")
     page.get_by_label("Your question").fill("How do I sort?")
@@ -68,6 +71,7 @@ def test_no_byte_tells_who_is_who_before_the_vote(page: Page, there: There) -> N
         f"{battles}/{battle}/events",
     } <= seen
     hidden = set(TIMES) | {
+        "SYSTEM-LEFT",
         "note-of-the-generator",
         '"first_rank"',
         '"highlights"',
@@ -83,10 +87,14 @@ def test_no_byte_tells_who_is_who_before_the_vote(page: Page, there: There) -> N
             assert battle not in text
         else:
             assert {secret for secret in hidden if secret in text} == set(), path
+    told = page.locator("main").get_by_text("I am [name hidden], [name hidden] is worse")
+    expect(told).to_have_count(2)
     # It would have been found: after the vote it is all there.
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     expect(page.locator("#told")).to_be_visible()
+    expect(page.get_by_text("I am SYSTEM-LEFT, system-right is worse")).to_have_count(2)
+    expect(told).to_have_count(0)
     path, after = wire.said[-1]
     assert path == f"{battles}/{battle}/vote"
     assert {

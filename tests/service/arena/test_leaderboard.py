@@ -140,11 +140,49 @@ async def test_filters(here: Here, store_path: Path) -> None:
         assert '<option value="set &lt;1&gt;" selected>set &lt;1&gt;</option>' in page
         assert 'value="2026-03-01"' in page
         assert page.count(" checked") == 2
+        # The calendar's ends, and no numbers that could be read as days.
+        assert await votes("since=0001-01-01&until=9999-12-31") == 12
+        for slip in ("since=0", "until=1772409600", "until=2026-03-02T00:00:00", "since=2026-02-30"):
+            assert (await client.get(f"/v1/arena/leaderboard?{slip}")).status_code == 422
         for wrong in ("since=never", "board=other", "topics=none", "strange=1", "voters=<b>"):
             refused = await client.get(f"/leaderboard?{wrong}")
             assert refused.status_code == 422
             assert "The filters cannot be used" in refused.text
             assert "<b>" not in refused.text.replace("<b>1", "")
+
+
+async def test_one_component_is_rated_by_battles_that_differ_in_it_alone(
+    here: Here, store_path: Path
+) -> None:
+    systems = {
+        "plain": {"index": "i", "reranker": "none"},
+        "late": {"index": "i", "reranker": "<late>"},
+        "far": {"index": "j", "reranker": "<late>", "generator": "other"},
+    }
+    scenario = Scenario({"plain": 900.0, "late": 1000.0, "far": 1100.0}, votes=300, components=systems)
+    store = ArenaStore(str(store_path))
+    store.add_all(staged(simulate(scenario)))
+    store.close()
+    async with here() as client:
+        whole = await board(client)
+        page = await board(client, "?component=reranker")
+        record = (await client.get("/v1/arena/leaderboard?component=reranker")).json()
+        svg = await client.get("/leaderboard/ratings.svg?component=reranker")
+        for wrong in ("index", "%3Cb%3E"):
+            refused = await client.get(f"/leaderboard?component={wrong}")
+            assert refused.status_code == 422
+            assert "alone; choose one of the list" in refused.text
+            assert (await client.get(f"/v1/arena/leaderboard?component={wrong}")).status_code == 404
+    assert re.findall(r"<option[^>]*>(\w+)</option>", whole.split('id="component"')[1])[:2] == [
+        "systems",
+        "reranker",
+    ]
+    assert [row[1] for row in cells(page)] == ["&lt;late&gt;", "none"]
+    assert '<option value="reranker" selected>' in page
+    assert "differ in the reranker and in nothing else" in page
+    assert {one["system"] for one in record["standings"]} == {"<late>", "none"}
+    assert 0 < record["votes"] < 300
+    assert svg.status_code == 200
 
 
 async def test_suspicious_voters_are_left_out_when_asked(here: Here, store_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Nothing of it is fake: systems by a configuration, an index, a model, and a store that outlives them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from indexes import Index, IndexNotFound, open_index
+from indexes import Index, build_index
 from service.app import create_app
 from service.settings import Settings
 from tests.service.arena.test_battles import vote
@@ -30,24 +31,27 @@ generator = "quote"
 """
 
 
+@pytest.fixture(scope="module")
+def demo_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """What `ragnarok demo` asks, with BM25 alone."""
+    root = tmp_path_factory.mktemp("demo")
+    with build_index("pydocs", "demo", root=root, corpus_format="pydocs", parts=("bm25",)) as index:
+        yield index
+
+
 @pytest.mark.parametrize(
-    ("index", "question", "words"),
+    ("shelf", "question", "words"),
     [
-        ("small", "Where is the tower?", "Paris"),
-        ("demo", "How do I make a temporary directory?", "temporary"),
+        ("small_index", "Where is the tower?", "Paris"),
+        ("demo_index", "How do I make a temporary directory?", "temporary"),
     ],
 )
 async def test_two_real_systems_meet(
-    tmp_path: Path, small_index: Index, index: str, question: str, words: str
+    request: pytest.FixtureRequest, tmp_path: Path, shelf: str, question: str, words: str
 ) -> None:
-    place = str(small_index.folder) if index == "small" else index
-    if index == "demo":
-        try:
-            open_index("demo").close()
-        except IndexNotFound:
-            pytest.skip("no demo index here; make demo builds it")
+    index: Index = request.getfixturevalue(shelf)
     (tmp_path / "topics.tsv").write_text(f"t1\t{question}\n")
-    (tmp_path / "arena.toml").write_text(CONFIGURATION.format(index=place))
+    (tmp_path / "arena.toml").write_text(CONFIGURATION.format(index=index.folder))
     settings = Settings(arena=tmp_path / "arena.toml")
     app = create_app(settings, a_pipeline())
     async with app.router.lifespan_context(app):
