@@ -1,5 +1,6 @@
 """The arena's systems work with what the process has open for questions, and it outlives the arena."""
 
+import logging
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -84,10 +85,19 @@ def answered(parts: Parts) -> Result:
     return parts.pipeline.ask(QUESTION)
 
 
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What is said while things are opened, whatever servers of other tests have made of the logger."""
+    logger = logging.getLogger("uvicorn.error")
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(logger, "propagate", False)
+    caplog.set_level(logging.INFO, logger.name)
+    return caplog
+
+
 async def test_one_index_and_one_model_serve_both(
-    settings: Settings, saved: Path, loads: list[str], caplog: pytest.LogCaptureFixture
+    settings: Settings, saved: Path, loads: list[str], heard: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
     async with opened(settings) as (parts, arena):
         before = answered(parts)
         await arena.open(parts)
@@ -101,7 +111,7 @@ async def test_one_index_and_one_model_serve_both(
         assert output_of(late.system, result).hits[0].docid == "tower"
         await arena.close()
         assert loads == [str(saved)]
-        assert [line for line in caplog.messages if line.startswith(("opening", "loading"))] == [
+        assert [line for line in heard.messages if line.startswith(("opening", "loading"))] == [
             f"opening {settings.index}",
             f"loading model {saved}",
         ]
