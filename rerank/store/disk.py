@@ -100,7 +100,7 @@ class DiskTier:
             now = time.time_ns()
             self._touched.update(dict.fromkeys(found, now))
             if damaged or len(self._touched) >= _MAX_TOUCHED:
-                with self._transaction("IMMEDIATE"):
+                with self._transaction():
                     self._write_touched()
                     self._db.executemany("DELETE FROM uses WHERE key = ?", ((key,) for key in damaged))
         states = [found.get(key) for key in keys]
@@ -136,7 +136,7 @@ class DiskTier:
         """Note the last uses, and close the file."""
         with self._lock, suppress(sqlite3.Error):
             if self._touched:
-                with self._transaction("IMMEDIATE"):
+                with self._transaction():
                     self._write_touched()
         with self._lock:
             self._db.close()
@@ -159,19 +159,21 @@ class DiskTier:
         before = 0
         while (pages := self._number("page_count")) > self._limit and pages != before:
             before = pages
-            with self._transaction("IMMEDIATE"):
+            with self._transaction():
                 self._evict(max(self._limit, self._used_pages() - step))
                 self._db.execute(f"PRAGMA incremental_vacuum({step})").fetchall()
 
     def _make(self) -> None:
-        with self._transaction():  # one moment for both: another process may be making the tables now
+        with self._transaction(
+            "DEFERRED"
+        ):  # one moment for both: another process may be making the tables now
             ours = self._number("application_id") == _APPLICATION
             empty = self._db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
         if not (ours or empty):
             raise OSError("the file was made by something else, or by another version")
         for statement in _SETUP:
             self._db.execute(statement)
-        with self._transaction("IMMEDIATE"):
+        with self._transaction():
             for statement in _TABLES:
                 self._db.execute(statement)
 
@@ -182,7 +184,7 @@ class DiskTier:
         # A few pages more for the tables over the records.
         needed = sum(map(_pages, batch.values())) + 4 + len(batch) // 32
         with self._forgiving():
-            with self._transaction("IMMEDIATE"):
+            with self._transaction():
                 self._write_touched()
                 evicted = self._evict(self._limit - needed)
                 for key, record in batch.items():
@@ -221,7 +223,7 @@ class DiskTier:
         return int(self._db.execute(f"PRAGMA {pragma}").fetchone()[0])
 
     @contextmanager
-    def _transaction(self, kind: str = "DEFERRED") -> Iterator[None]:
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
         """One transaction: all of it or nothing, and what is read is of one moment."""
         self._db.execute(f"BEGIN {kind}")
         try:
