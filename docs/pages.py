@@ -79,6 +79,7 @@ def _ask(tab: Page, address: str) -> None:
 
 def _battle(tab: Page, address: str) -> None:
     tab.goto(f"{address}/battle")
+    expect(tab.get_by_label("Your question")).to_be_focused()
     tab.get_by_label("Your question").fill(QUESTION)
     tab.get_by_role("button", name="Begin").click()
     expect(tab.locator("#vote")).to_be_visible(timeout=WAIT)

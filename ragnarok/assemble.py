@@ -35,7 +35,8 @@ class PipelineSettings:
 
     `index` is a name or path; `method` the first stage (None: the best the index has); `model` a name, path
     or hub id; `rerank` whether attention re-ranks at all; `mode` how (None: `late` if a head profile is given
-    or comes with the model, otherwise `joint`), with `profile`, `late`, `read` and `icr` for each;
+    or comes with the model, otherwise `joint`; and a short list that nothing has ranked is read as a whole,
+    too, where the profile gives that a weight), with `profile`, `late`, `read` and `icr` for each;
     `store` where late mode keeps documents beyond this process, unless `late` brings an open one;
     `first_stage` how much the first stage's rank weighs (None: as the profile says, or 1 in joint mode);
     `evidence` how many of the best hits late mode marks words in;
@@ -120,7 +121,12 @@ def _late(model: Model, profile: HeadProfile | None, settings: PipelineSettings)
         with model.turn:
             late = LateReranker(model, profile, replace(settings.late, store=store))
         failed.pop_all()
-    return LateAttentionReranker(late, first_stage=settings.first_stage, evidence=settings.evidence)
+    joint = None
+    if settings.mode is None and late.profile.together > 0:
+        joint = InContextReranker(model, IcrOptions("ie", passage_tokens=late.profile.passage_tokens))
+    return LateAttentionReranker(
+        late, first_stage=settings.first_stage, evidence=settings.evidence, joint=joint
+    )
 
 
 def build_generator(model: Model, settings: PipelineSettings) -> Generator:

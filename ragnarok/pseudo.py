@@ -32,8 +32,10 @@ def pseudo_lists(name: str, count: int, seed: int) -> list[RankedList]:
         results = index.search(queries, RIVALS, method="bm25")
     lists = []
     for passage, query, hits in zip(passages, queries, results, strict=True):
-        found = {hit.docid: (hit.rank, hit.passage.contents) for hit in hits}
-        found.setdefault(passage.docid, (RIVALS + 1, passage.contents))
+        found = {hit.docid: (hit.rank, hit.score, hit.passage.contents) for hit in hits}
+        # One that was not found would have had no better score than the last.
+        least = min((hit.score for hit in hits), default=0.0)
+        found.setdefault(passage.docid, (RIVALS + 1, least, passage.contents))
         if len(found) < 2:
             continue
         order = list(found)
@@ -41,9 +43,10 @@ def pseudo_lists(name: str, count: int, seed: int) -> list[RankedList]:
         lists.append(
             RankedList(
                 query,
-                [found[docid][1] for docid in order],
+                [found[docid][2] for docid in order],
                 [float(docid == passage.docid) for docid in order],
                 [found[docid][0] for docid in order],
+                [found[docid][1] for docid in order],
                 [1.0],
                 f"{name} (label-free)",
             )

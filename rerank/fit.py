@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from rerank.errors import BadProfile, NumericalError
-from rerank.fuse import late_fused
+from rerank.fuse import by_rank, by_score
 from rerank.late.documents import BATCH_TOKENS
 from rerank.late.queries import MARK, NULL_QUERY, PROMPT, Prompt
 from rerank.model import Model
@@ -31,6 +31,7 @@ from rerank.profile import ROWS, HeadProfile, ModelIdentity, Signal
 
 ALPHAS = (300.0, 1000.0, 3000.0, 10_000.0)
 RANK_WEIGHTS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+SCORE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0)
 FOLDS = 5
 STEP = 0.2
 """The share of KV groups that leaves at once."""
@@ -40,7 +41,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class RankedList:
-    """Passages of one query, in any order: their grades, first-stage ranks, and what counts them.
+    """Passages of one query, in any order: their grades, the first stage's ranks and scores of them.
 
     `ideal` are the best ten grades that the query has anywhere, for nDCG; `weight` is what the list counts
     in the fit (0: it only serves to choose the first stage's weight); `learned` says that the first stage
@@ -51,6 +52,7 @@ class RankedList:
     texts: Sequence[str]
     grades: Sequence[float]
     ranks: Sequence[int]
+    scores: Sequence[float]
     ideal: Sequence[float]
     source: str
     weight: float = 1.0
@@ -63,12 +65,14 @@ class FitOptions:
 
     `position` is how far behind the prefix a query stands, whatever the passages' lengths. The nearer, the
     sharper heads see words; that it may stand inside a long passage does no harm (docs/experiments.md).
+    `together` is written into the profile as it is: lists that one passage answers cannot tell its worth.
     """
 
     groups: int = 8
     depth: int | None = None
     passage_tokens: int = 400
     position: int = 512
+    together: float = 0.0
     alphas: tuple[float, ...] = ALPHAS
 
 
@@ -226,6 +230,7 @@ def fit_signals(
         signals=signals,
         lexical=lexical,
         learned=learned,
+        together=options.together,
         passage_tokens=options.passage_tokens,
         position=options.position,
     )
@@ -307,19 +312,21 @@ class _Problem:
     def quality(self, columns: Array, alpha: float) -> tuple[float, dict[str, float]]:
         """Cross-validated nDCG@10 at the best rank weight: the mean over sources, and by source."""
         scores = self._held_out(columns, alpha)
-        weight = self._best(scores, learned=False)
-        by_source = self._by_source(lambda place: scores[place], weight, learned=False)
+        weight = self._best(scores, learned=False, ranks=False)
+        by_source = self._by_source(lambda place: scores[place], weight, learned=False, ranks=False)
         return float(np.mean(list(by_source.values()))), by_source
 
     def rank_weight(self, columns: Array, alpha: float, *, learned: bool) -> float:
-        """The first stage's weight that cross-validates best; without learned lists, the lexical one."""
-        if not any(entry.learned == learned for entry in self._lists):
-            return self._best(self._held_out(columns, alpha), learned=not learned)
-        return self._best(self._held_out(columns, alpha), learned=learned)
+        """The weight of a first stage of this kind that serves its lists best; without any, the others."""
+        there = any(entry.learned == learned for entry in self._lists)
+        lists = learned if there else not learned
+        return self._best(self._held_out(columns, alpha), learned=lists, ranks=learned)
 
     def first_stage(self) -> dict[str, float]:
         """nDCG@10 of the first stage's own order, by source."""
-        return self._by_source(lambda place: np.zeros(len(self._lists[place].grades)), 1.0, learned=False)
+        return self._by_source(
+            lambda place: by_rank(self._lists[place].ranks, 1.0), 0.0, learned=False, ranks=True
+        )
 
     def transfer(self, columns: Array, alpha: float) -> tuple[float, float]:
         """nDCG@10 of each half of the folds by weights of the other half."""
@@ -329,8 +336,10 @@ class _Problem:
             weights, _, scale = self.solve(columns, alpha, without=half)
             scores = [self._features[p][:, columns] @ (weights / scale) for p in range(len(self._lists))]
             own = [p for p in range(len(self._lists)) if self._fold[p] in half and not self._lists[p].learned]
-            rank = self._best(scores, learned=False)
-            values.append(float(np.mean([self._value(p, scores[p], rank) for p in own] or [0.0])))
+            weight = self._best(scores, learned=False, ranks=False)
+            values.append(
+                float(np.mean([self._value(p, scores[p], weight, ranks=False) for p in own] or [0.0]))
+            )
         return values[0], values[1]
 
     def _held_out(self, columns: Array, alpha: float) -> list[Array]:
@@ -341,25 +350,29 @@ class _Problem:
             solved.append(weights / scale)
         return [own[:, columns] @ solved[self._fold[p]] for p, own in enumerate(self._features)]
 
-    def _best(self, scores: Sequence[Array], *, learned: bool) -> float:
+    def _best(self, scores: Sequence[Array], *, learned: bool, ranks: bool) -> float:
+        """The weight of the first stage's ranks, or else scores, that serves lists of this kind best."""
+
         def value(weight: float) -> float:
-            return float(
-                np.mean(list(self._by_source(lambda p: scores[p], weight, learned=learned).values()))
-            )
+            found = self._by_source(lambda p: scores[p], weight, learned=learned, ranks=ranks)
+            return float(np.mean(list(found.values())))
 
-        return max(RANK_WEIGHTS, key=value)
+        return max(RANK_WEIGHTS if ranks else SCORE_WEIGHTS, key=value)
 
-    def _by_source(self, scores: Callable[[int], Array], weight: float, *, learned: bool) -> dict[str, float]:
+    def _by_source(
+        self, scores: Callable[[int], Array], weight: float, *, learned: bool, ranks: bool
+    ) -> dict[str, float]:
         values: dict[str, list[float]] = {}
         for place, entry in enumerate(self._lists):
             if entry.learned == learned:
-                values.setdefault(entry.source, []).append(self._value(place, scores(place), weight))
+                value = self._value(place, scores(place), weight, ranks=ranks)
+                values.setdefault(entry.source, []).append(value)
         return {source: round(float(np.mean(found)), 4) for source, found in values.items()}
 
-    def _value(self, place: int, scores: Array, weight: float) -> float:
+    def _value(self, place: int, scores: Array, weight: float, *, ranks: bool) -> float:
         entry = self._lists[place]
-        fused = late_fused(scores, np.asarray(entry.ranks), weight)
-        order = np.argsort(-fused, kind="stable")
+        first = by_rank(entry.ranks, weight) if ranks else by_score(entry.scores, weight)
+        order = np.argsort(-(scores + first), kind="stable")
         return ndcg(np.asarray(entry.grades)[order], entry.ideal)
 
     def _normal(self, columns: Array, alpha: float, folds: Sequence[int]) -> tuple[Array, Array]:

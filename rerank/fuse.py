@@ -1,9 +1,11 @@
 """Joining what attention says with what the first stage knew.
 
 Attention is weak where a query is a lexical look-up and the first stage strong, and the other way round;
-one weight between the two is worth several points (benchmarks/README.md). How much the first stage's order
-is worth depends on what made it: BM25 sees only words, which attention sees as well, while a learned
-retriever knows more. Its scores tell which it was: BM25's are a non-negative sum of one term a query word,
+one weight between the two is worth several points (benchmarks/README.md). How much the first stage is worth
+depends on what made it: BM25 sees only words, which attention sees as well, while a learned retriever knows
+more. What BM25 says of a passage counts by the logarithm of its score, which has no scale of its own and says
+how far apart two passages are; what a learned retriever says counts by its ranks, for such scores may be
+anything. The scores tell which it was: BM25's are a non-negative sum of one term a query word,
 
     score(d) = Σ_w idf_w · tf_w / (tf_w + k1 (1 − b + b · length/average))
 
@@ -16,9 +18,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import snowballstemmer
 from scipy.optimize import nnls
 
@@ -30,6 +32,8 @@ LEXICAL_FROM, LEXICAL_FULL = 0.75, 0.9
 
 SAMPLE = 100
 """Hits that are looked at to tell what the first stage was."""
+
+Floats = npt.NDArray[np.float64]
 
 _WORD = re.compile(r"[^\W_]+")
 _PORTER = snowballstemmer.stemmer("porter")
@@ -89,27 +93,39 @@ def fuse(attention: Sequence[float], ranks: Sequence[int], weight: float) -> lis
     ]
 
 
-def late_fused(
-    scores: "np.ndarray[Any, Any]", ranks: "np.ndarray[Any, Any]", weight: float
-) -> "np.ndarray[Any, Any]":
-    """Score − weight · log2(rank + 1): late scores have a fixed scale, so nothing depends on the list."""
-    fused: np.ndarray[Any, Any] = scores - weight * np.log2(ranks + 1)
-    return fused
+def by_rank(ranks: Sequence[int], weight: float) -> Floats:
+    """−weight · log2(rank + 1), `[hits]`."""
+    return -weight * np.log2(np.asarray(ranks) + 1.0)
 
 
-def first_stage_weight(
-    query: str, texts: Sequence[str], scores: Sequence[float], *, lexical: float, learned: float
-) -> float:
-    """What the first stage's rank should weigh, from its `scores` of `texts`, best first or not.
+def by_score(scores: Sequence[float], weight: float) -> Floats:
+    """Weight · ln(score / best score), `[hits]`; 0 where no score is to be had, or one is not above 0."""
+    if not scores or min(scores) <= 0:
+        return np.zeros(len(scores))
+    return weight * np.log(np.asarray(scores, float) / max(scores))
 
-    0 where the scores are all equal: nothing has ranked these texts. Otherwise between `lexical`, where
-    words explain the scores, and `learned`, where they do not.
+
+def first_stage_share(
+    query: str,
+    texts: Sequence[str],
+    scores: Sequence[float],
+    ranks: Sequence[int],
+    *,
+    lexical: float,
+    learned: float,
+) -> Floats:
+    """What a first stage adds to the late scores of `texts`, `[hits]`, from its `scores`, best first.
+
+    0 where these are all equal: nothing has ranked the texts. `by_score` with the weight `lexical` where
+    words explain the scores, `by_rank` with `learned` where they do not, and in between some of both.
     """
     if len(scores) < 2 or max(scores) == min(scores):
-        return 0.0
+        return np.zeros(len(scores))
     share = lexical_share(query, texts[:SAMPLE], scores[:SAMPLE])
     mix = min(max((share - LEXICAL_FROM) / (LEXICAL_FULL - LEXICAL_FROM), 0.0), 1.0)
-    return learned + (lexical - learned) * mix
+    if min(scores) <= 0:
+        mix = 0.0
+    return by_score(scores, mix * lexical) + by_rank(ranks, (1 - mix) * learned)
 
 
 def lexical_share(query: str, texts: Sequence[str], scores: Sequence[float]) -> float:

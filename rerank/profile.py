@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rerank.icr import Head
     from rerank.model import Model
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 """The version of the file format that this module writes, and the only one that it reads."""
 
 Kinds = Literal["query", "suffix", "null", "null-suffix"]
@@ -136,11 +136,12 @@ class HeadProfile:
     """All that is known of one model's heads. Lists are kept in order of layer and head.
 
     `signals` score passages in late attention, under the prompt of version `prompt`, with passages cut to
-    `passage_tokens`, the query standing `position` tokens behind the prefix, and the first stage's rank
-    weighing `lexical` where that stage matched words, `learned` where it knew more (`rerank.fuse`).
-    `joint` scores in the joint prompt. `gates` (layers × KV heads, 0 to 1) say how much a KV head needs the
-    whole context, `citing` which heads look at what an answer draws on. Of `provenance`, nothing is ever
-    computed.
+    `passage_tokens`, the query standing `position` tokens behind the prefix. The logarithm of the first
+    stage's score weighs `lexical` where that stage matched words, its rank `learned` where it knew more
+    (`rerank.fuse`). Where nothing has ranked a short list, the attention mass that its passages draw in one
+    joint prompt weighs `together` beside the signals. `joint` scores in the joint prompt. `gates` (layers ×
+    KV heads, 0 to 1) say how much a KV head needs the whole context, `citing` which heads look at what an
+    answer draws on. Of `provenance`, nothing is ever computed.
     """
 
     model: ModelIdentity
@@ -151,6 +152,7 @@ class HeadProfile:
     citing: tuple[Head, ...] = ()
     lexical: float = 0.0
     learned: float = 0.0
+    together: float = 0.0
     passage_tokens: int = 400
     position: int = 512
     provenance: Mapping[str, Note] = field(default_factory=dict, hash=False)
@@ -173,7 +175,7 @@ class HeadProfile:
                 self._check_head(name, layer, head)
         if self.gates is not None:
             _put(self, "gates", self._checked_gates(self.gates))
-        for name in ("lexical", "learned"):
+        for name in ("lexical", "learned", "together"):
             _put(self, name, check_number(name, getattr(self, name), least=0.0))
         _put(self, "passage_tokens", _whole("passage_tokens", self.passage_tokens, least=1))
         _put(self, "position", _whole("position", self.position))

@@ -29,6 +29,7 @@ class Answers:
         """Ask `desk` for what is not in `cache`."""
         self.desk, self.cache = desk, cache
         self._broadcasts = Broadcasts[Event]()
+        self._said: tuple[Result, bytes] | None = None
 
     async def whole(self, question: Question, request: Request) -> bytes | None:
         """The JSON of a `QueryResponse`, or nothing for a client that has left. Raises as `Desk.ask` does."""
@@ -38,9 +39,9 @@ class Answers:
             return there[0]
 
         async def make(_: Sequence[int]) -> list[bytes]:
-            result = await end_of(self._asked(question, wanted, identity))
+            result = await end_of(self._asked(question, wanted, identity, whole=True))
             assert isinstance(result, Result)
-            return [_written(result)]
+            return [self._written(result)]
 
         # Whoever began to ask keeps the answer: it alone knows which services were asked.
         made = await unless_left(request, wanted.made(make, lambda: False))
@@ -61,16 +62,27 @@ class Answers:
 
         return event_stream(self._asked(question, wanted, identity), wire, outcome)
 
-    def _asked(self, question: Question, wanted: Wanted, identity: Identity) -> Source[Event]:
-        """The question's events, of the one time that it is asked at a time. Raises as `Desk.ask` does."""
+    def _asked(
+        self, question: Question, wanted: Wanted, identity: Identity, *, whole: bool = False
+    ) -> Source[Event]:
+        """The question's events, of the one time that it is asked at a time. Raises as `Desk.ask` does.
+
+        With `whole`, the last is enough: what nobody else may want to hear is not told.
+        """
         if wanted.address is None:
-            return self.desk.ask(question)
+            return self.desk.ask(question, whole=whole)
 
         async def heard(event: Event) -> None:
             if isinstance(event, Result) and _as_said(identity):
-                await wanted.keep([_written(event)])
+                await wanted.keep([self._written(event)])
 
         return self._broadcasts.join(wanted.address, lambda: self.desk.ask(question), heard)
+
+    def _written(self, result: Result) -> bytes:
+        # Kept and then sent to each who asked for it, it is written once.
+        if self._said is None or self._said[0] is not result:
+            self._said = result, QueryResponse.of(result).model_dump_json().encode()
+        return self._said[1]
 
     async def _look(self, question: Question, identity: Identity) -> Wanted:
         # A gateway passes its own method on to whoever retrieves.
@@ -83,10 +95,6 @@ def events_of(result: Result) -> list[Event]:
     first = sorted(result.hits, key=lambda hit: hit.first_rank)
     found = [Hit(hit.docid, hit.first_score, hit.first_rank, hit.passage) for hit in first]
     return [Retrieved(found), Reranked(result.hits), *result.answer.sentences, result]
-
-
-def _written(result: Result) -> bytes:
-    return QueryResponse.of(result).model_dump_json().encode()
 
 
 def _read(written: bytes) -> Result:

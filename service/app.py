@@ -16,6 +16,7 @@ from ragnarok.errors import FAULT, outcome_of
 from ragnarok.pipeline import Pipeline
 from service import problems, site
 from service.answers import Answers
+from service.arena.needs import check_packages
 from service.cache import Cache
 from service.chat import chat_routes
 from service.desk import Desk
@@ -107,9 +108,10 @@ def create_app(
 
 
 def _arena(settings: Settings, shared: SharedRedis | None, parts: "ArenaParts | None") -> "Arena | None":
-    """The arena, not open yet; loads what a service without one does without."""
+    """The arena, not open yet; loads what a service without one does without. Raises `BadSetting`."""
     if settings.serve not in {"all", "gateway"} or (settings.arena is None and parts is None):
         return None
+    check_packages()
     from service.arena.arena import Arena
 
     return Arena(settings, Rates(shared), parts)

@@ -122,10 +122,13 @@ class Desk:
             await asyncio.to_thread(self._built.close)
             self._built = None
 
-    def submit(self, make: Callable[[Parts], Generator[T]]) -> Job[T]:
-        """Queue up what `make` makes of the parts. Raises `NotReady`, `Busy` and `Stopping`."""
+    def submit(self, make: Callable[[Parts], Generator[T]], *, whole: bool = False) -> Job[T]:
+        """Queue up what `make` makes of the parts; with `whole`, only what it yields last is wanted.
+
+        Raises `NotReady`, `Busy` and `Stopping`.
+        """
         parts = self.parts
-        return self._worker.submit(lambda: make(parts))
+        return self._worker.submit(lambda: make(parts), whole=whole)
 
     def check(self, request: QueryRequest) -> Question:
         """The question that is asked. Raises `BadQuery` and `NotReady`."""
@@ -137,8 +140,11 @@ class Desk:
         current().question = query
         return Question(query, depth or self.parts.depth)
 
-    def ask(self, question: Question) -> Job[Event]:
-        """Queue a question up. Raises `NotReady`, `Busy` and `Stopping`."""
+    def ask(self, question: Question, *, whole: bool = False) -> Job[Event]:
+        """Queue a question up; with `whole`, only its result is wanted.
+
+        Raises `NotReady`, `Busy` and `Stopping`.
+        """
         query = question.text
         pipeline = self.parts.pipeline
         if pipeline is None:
@@ -153,7 +159,7 @@ class Desk:
                     self.worded("answer", sum(len(one.text.split()) for one in event.answer.sentences))
                 yield event
 
-        return self.submit(events)
+        return self.submit(events, whole=whole)
 
     def _workers(self) -> Worker:
         return Worker(

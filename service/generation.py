@@ -74,10 +74,11 @@ def generation_routes(desk: Desk) -> APIRouter:
             assert parts.generator is not None
             yield from parts.generator.stream(query, hits)
 
-        job = desk.submit(work)
+        streams = wants_events(request, stream=asked.stream)
+        job = desk.submit(work, whole=not streams)
         identity = desk.parts.identity("generation")
         said = {} if identity is None else {HEADER: identity}
-        if wants_events(request, stream=asked.stream):
+        if streams:
             return event_stream(job, AnswerEvents(asked.qid), said)
         response.headers.update({"Cache-Control": "no-store", **said})
         answer = await last_of(job, request)

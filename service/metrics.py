@@ -3,7 +3,7 @@
 Knows what is counted and what it is called; nothing of how requests are served.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -29,73 +29,44 @@ class Metrics:
         `totals` gives what others have counted so far.
         """
         self._registry = CollectorRegistry()
-        self.requests = Counter(
-            "ragnarok_requests",
-            "Requests answered, by route and status.",
-            ("method", "route", "status"),
-            registry=self._registry,
+        self.requests = self._counter(
+            "requests", "Requests answered, by route and status.", "method", "route", "status"
         )
-        self.seconds = Histogram(
-            "ragnarok_request_seconds",
+        self.seconds = self._histogram(
+            "request_seconds",
             "From a request's arrival to the end of its answer, by route.",
-            ("route",),
-            buckets=SECONDS,
-            registry=self._registry,
+            SECONDS,
+            "route",
         )
-        self.stages = Histogram(
-            "ragnarok_stage_seconds",
+        self.stages = self._histogram(
+            "stage_seconds",
             "How long each stage of a question took: retrieve, rerank, answer.",
-            ("stage",),
-            buckets=SECONDS,
-            registry=self._registry,
+            SECONDS,
+            "stage",
         )
-        self.cache = Counter(
-            "ragnarok_cache",
-            "Requests by what their cache had: hit, miss, or off.",
-            ("kind", "outcome"),
-            registry=self._registry,
+        self.cache = self._counter(
+            "cache", "Requests by what their cache had: hit, miss, or off.", "kind", "outcome"
         )
-        self.queue = Histogram(
-            "ragnarok_queue_seconds",
-            "How long what was asked waited before it was begun.",
-            buckets=SECONDS,
-            registry=self._registry,
+        self.queue = self._histogram(
+            "queue_seconds", "How long what was asked waited before it was begun.", SECONDS
         )
-        self.words = Counter(
-            "ragnarok_words",
-            "Words of questions and of the answers written to them, kept ones left out.",
-            ("kind",),
-            registry=self._registry,
+        self.words = self._counter(
+            "words", "Words of questions and of the answers written to them, kept ones left out.", "kind"
         )
-        self.tokens = Counter(
-            "ragnarok_tokens",
-            "Tokens that models ran, by kind.",
-            ("kind",),
-            registry=self._registry,
+        self.tokens = self._counter("tokens", "Tokens that models ran, by kind.", "kind")
+        self.batch_requests = self._histogram(
+            "rerank_batch_requests", "Requests that each pass of late attention took.", REQUESTS
         )
-        self.batch_requests = Histogram(
-            "ragnarok_rerank_batch_requests",
-            "Requests that each pass of late attention took.",
-            buckets=REQUESTS,
-            registry=self._registry,
+        self.batch_texts = self._histogram(
+            "rerank_batch_passages", "Passages that each of these passes scored.", PASSAGES
         )
-        self.batch_texts = Histogram(
-            "ragnarok_rerank_batch_passages",
-            "Passages that each of these passes scored.",
-            buckets=PASSAGES,
-            registry=self._registry,
-        )
-        self.batch_read = Histogram(
-            "ragnarok_rerank_batch_read_passages",
+        self.batch_read = self._histogram(
+            "rerank_batch_read_passages",
             "Passages of each of these passes that no store held, so that the model read them.",
-            buckets=PASSAGES,
-            registry=self._registry,
+            PASSAGES,
         )
-        self.refused = Counter(
-            "ragnarok_refused",
-            "Requests refused or ended by a limit: rate, at_once, body, request, stream.",
-            ("why",),
-            registry=self._registry,
+        self.refused = self._counter(
+            "refused", "Requests refused or ended by a limit: rate, at_once, body, request, stream.", "why"
         )
         self.in_flight = Gauge(
             "ragnarok_requests_in_flight", "Requests being answered.", registry=self._registry
@@ -105,6 +76,12 @@ class Metrics:
     def text(self) -> bytes:
         """Everything counted, in Prometheus' text form."""
         return generate_latest(self._registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"ragnarok_{name}", meaning, labels, registry=self._registry)
+
+    def _histogram(self, name: str, meaning: str, bounds: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"ragnarok_{name}", meaning, labels, buckets=bounds, registry=self._registry)
 
 
 class _Levels(Collector):

@@ -117,7 +117,7 @@ async def _ranked(asked: RerankRequest, request: Request, desk: Desk, cache: Cac
         def work(open_parts: Parts) -> Generator[bytes]:
             yield _rank(open_parts, asked).model_dump_json(exclude_none=True).encode()
 
-        return [await end_of(desk.submit(work))]
+        return [await end_of(desk.submit(work, whole=True))]
 
     written = wanted.there or await unless_left(request, wanted.made(make))
     return None if written is None else Ranked.model_validate_json(written[0])

@@ -60,16 +60,6 @@ class GivenCandidate(BaseModel):
     docid: str | int | None = None
     score: float | None = None
 
-    @classmethod
-    def of(cls, hit: Hit) -> Self:
-        """The JSON form of `hit`."""
-        passage = hit.passage
-        return cls(
-            docid=hit.docid,
-            score=hit.score,
-            doc=CandidateDoc(title=passage.title, text=passage.text, url=passage.url),
-        )
-
 
 class GenerateRequest(BaseModel):
     """A question and the passages to answer it from."""

@@ -64,7 +64,7 @@ class Searches:
                 found = library.search(search.index, some, search.hits, method=method, k1=k1, b=b)
                 yield [_PASSAGES.dump_json([FoundPassage.of(hit) for hit in hits]) for hits in found]
 
-            return await end_of(self.desk.submit(work))
+            return await end_of(self.desk.submit(work, whole=True))
 
         return await unless_left(request, wanted.made(make))
 
@@ -75,7 +75,7 @@ class Searches:
         def work(_: Parts) -> Generator[Passage]:
             yield library.passage(index, docid)
 
-        return await last_of(self.desk.submit(work), request)
+        return await last_of(self.desk.submit(work, whole=True), request)
 
     def _check(self, hits: int, queries: int) -> None:
         limits = self.desk.settings

@@ -16,10 +16,14 @@ from starlette.exceptions import HTTPException
 
 PAGES = Path(__file__).parent / "pages"
 
-ASSETS, STYLES, TEMPLATES = PAGES / "assets", PAGES / "styles", PAGES / "templates"
+ASSETS, INLINE, STYLES, TEMPLATES = (PAGES / name for name in ("assets", "inline", "styles", "templates"))
 
-SHEETS = {path.name: path.read_text(encoding="utf-8").rstrip() for path in sorted(STYLES.iterdir())}
-"""Style sheets. They stand in the page itself: nothing is to be fetched before it is painted."""
+SHEETS, SCRIPTS = (
+    {path.name: path.read_text(encoding="utf-8").rstrip() for path in sorted(folder.iterdir())}
+    for folder in (STYLES, INLINE)
+)
+"""Style sheets, and the script that loads the others, by the names of their files. They stand in the page
+itself: nothing is to be fetched before it is painted."""
 
 
 def _hash(text: str) -> str:
@@ -30,7 +34,7 @@ def _hash(text: str) -> str:
 POLICY = "; ".join(
     [
         "default-src 'none'",
-        "script-src 'self'",
+        " ".join(["script-src 'self'", *map(_hash, SCRIPTS.values())]),
         " ".join(["style-src", *map(_hash, SHEETS.values())]),
         "img-src 'self'",
         "connect-src 'self'",
@@ -72,7 +76,7 @@ class Site:
         """Pages that lead to each other by `nav`."""
         self.nav = tuple(nav)
         self._templates = Environment(
-            loader=FileSystemLoader([TEMPLATES, STYLES, ASSETS]),
+            loader=FileSystemLoader([TEMPLATES, STYLES, INLINE, ASSETS]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

@@ -1,7 +1,8 @@
 """A thread, or a few, working through jobs in their order, for an event loop that must never wait for it.
 
-A job is an iterator: what it yields reaches the event loop as it comes. Jobs queue up to a limit. One that
-nobody waits for any more is not begun, or ended after what it yields next. Knows nothing of what jobs do.
+A job is an iterator: what it yields reaches the event loop as it comes, or its last alone, where nobody wants
+the rest: each time, the loop is woken. Jobs queue up to a limit. One that nobody waits for any more is not
+begun, or ended after what it yields next. Knows nothing of what jobs do.
 """
 
 import asyncio
@@ -37,11 +38,13 @@ _END: Final = _End()
 class Job(Generic[T]):
     """What one caller asked for: iterate it for what it yields; `leave` it when nobody needs the rest."""
 
-    def __init__(self, make: Callable[[], Generator[T]]) -> None:
-        """Prepare to run what `make` makes."""
-        self._make = make
+    def __init__(self, make: Callable[[], Generator[T]], *, whole: bool = False) -> None:
+        """Prepare to run what `make` makes; with `whole`, only what it yields last is wanted."""
+        self._make, self._whole = make, whole
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[T | _End] = asyncio.Queue()
+        self._last: list[T] = []
+        """What is told with the end."""
         self._left = Event()
         self._future: Future[bool] = Future()
 
@@ -58,6 +61,8 @@ class Job(Generic[T]):
         queued = time.perf_counter()
 
         def end(_: Future[bool]) -> None:
+            for event in self._last:
+                self._events.put_nowait(event)
             self._events.put_nowait(_END)
             ended(self)
 
@@ -83,7 +88,10 @@ class Job(Generic[T]):
         begin()
         with closing(self._make()) as events:
             for event in events:
-                self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+                if self._whole:
+                    self._last = [event]
+                else:
+                    self._loop.call_soon_threadsafe(self._events.put_nowait, event)
                 if self._left.is_set():
                     return False
         return True
@@ -110,13 +118,16 @@ class Worker:
         """How many jobs wait behind those that are being done."""
         return max(len(self._jobs) - self.threads, 0)
 
-    def submit(self, make: Callable[[], Generator[T]]) -> Job[T]:
-        """Queue a job up. Raises `Busy` when too many wait and `Stopping` after `close`."""
+    def submit(self, make: Callable[[], Generator[T]], *, whole: bool = False) -> Job[T]:
+        """Queue a job up, of which all or, with `whole`, only what it yields last is wanted.
+
+        Raises `Busy` when too many wait and `Stopping` after `close`.
+        """
         if self._closed:
             raise Stopping(STOPPING)
         if len(self._jobs) >= self.threads + self.max_waiting:
             raise Busy(f"{self.waiting} questions wait already, and no more may; ask again in a moment")
-        job = Job(make)
+        job = Job(make, whole=whole)
         self._jobs.add(job)
         job.start(self._pool, self._end, self._waited)
         return job

@@ -4,16 +4,17 @@ Agreement is counted by battle: those on which both a person and a model voted. 
 a battle are one, by majority; without a majority it is a tie. That both are bad counts as a tie.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ragnarok.arena.ratings import Z
 from ragnarok.arena.tally import Floats
-from ragnarok.arena.types import Board, Outcome, Vote
+from ragnarok.arena.types import Board, Outcome, Verdicts, Vote
 from ragnarok.errors import Unratable
 
 Said = Literal["a", "b", "tie"]
@@ -37,6 +38,19 @@ class Agreement:
     low: float
     high: float
     table: Floats
+
+    def record(self) -> dict[str, Any]:
+        """The numbers as JSON can hold them, NaN as null."""
+        told = [None if math.isnan(one) else one for one in (self.kappa, self.low, self.high)]
+        kappa, low, high = told
+        return {
+            "battles": self.battles,
+            "agreeing": self.agreeing,
+            "kappa": kappa,
+            "low": low,
+            "high": high,
+            "table": self.table.tolist(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +105,7 @@ def kappa(table: Floats) -> Agreement:
     return Agreement(round(total), agreeing, value, max(value - reach, -1.0), min(value + reach, 1.0), table)
 
 
-def consistency(verdicts: Iterable[tuple[Outcome, Outcome]]) -> Consistency:
+def consistency(verdicts: Iterable[Verdicts]) -> Consistency:
     """Compare verdicts on the same two answers, first as shown, then with sides changed.
 
     Each says which side won as it was shown then: `("a", "b")` is one system winning twice. Raises

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, select
 
-from ragnarok.arena import codec
+from ragnarok.arena import codec, forms
 from ragnarok.arena.database import Database
 from ragnarok.arena.tables import battles, systems, votes
 from ragnarok.arena.types import STYLE, Columns, System
@@ -88,7 +88,7 @@ class ColumnsCache:
             answer=answer.astype(np.int8),
             evidence=evidence.astype(np.int8),
             voter=voter,
-            by_model=kind == codec.KINDS.index("model"),
+            by_model=kind == forms.KINDS.index("model"),
             topics=topic,
             cast=cast / 1e6,
             style=np.stack(style, axis=1).astype(np.int32).reshape(len(rows), 2, len(STYLE)),

@@ -11,24 +11,34 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from ragnarok.arena import codec
-from ragnarok.arena.store import ArenaStore, Counts, Item
+from ragnarok.arena import codec, forms
+from ragnarok.arena.orders import consistent
+from ragnarok.arena.rows import AnyRow, Item, battle_row, system_row, vote_row
+from ragnarok.arena.store import ArenaStore, Counts
 from ragnarok.arena.types import STYLE, Battle, System
 from ragnarok.trec.files import bad_line, read_lines, write_lines
 
 _OF_BATTLE = ("battle_id", "created", "seed", "topics", "qid")
 _OF_SIDE = ("system", "digest", *STYLE, "seconds")
 _OF_VOTE = ("voter", "kind", "cast", "answer", "evidence", "tags")
-COLUMNS = (*_OF_BATTLE, *(f"{name}_{side}" for side in "ab" for name in _OF_SIDE), *_OF_VOTE)
-"""The table's columns: of the battle, of each side (`seconds`: of all stages together), and of the vote."""
+COLUMNS = (
+    *_OF_BATTLE,
+    *(f"{name}_{side}" for side in "ab" for name in _OF_SIDE),
+    *_OF_VOTE,
+    "answer_consistent",
+    "evidence_consistent",
+)
+"""The table's columns: of the battle, of each side (`seconds`: of all stages together), and of the vote.
+
+`consistent` is yes or no where a model was asked in both orders, and empty elsewhere."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet reckon a cell instead of showing it."""
 
-_READERS: dict[str, Callable[[object], Item]] = {
-    "system": codec.to_system,
-    "battle": codec.to_battle,
-    "vote": codec.to_vote,
+_READERS: dict[str, Callable[[object], AnyRow]] = {
+    "system": system_row,
+    "battle": battle_row,
+    "vote": vote_row,
 }
 
 
@@ -36,7 +46,7 @@ class Texts(Protocol):
     """What gives an arena's systems, battles and votes as JSON: a store, or what holds back some of it."""
 
     def texts(self) -> Iterator[tuple[str, str]]:
-        """Each one's kind and its JSON, in an order that `read_jsonl` takes."""
+        """Each one's kind and its JSON, in an order that `import_jsonl` takes."""
 
 
 def jsonl_lines(store: Texts) -> Iterator[str]:
@@ -60,11 +70,10 @@ def csv_lines(store: Texts) -> Iterator[str]:
         elif kind == "vote":
             battle_id = record["battle_id"]
             voted.add(battle_id)
-            record["tags"] = " ".join(record["tags"])
-            yield _row([*battles[battle_id], *(record[name] for name in _OF_VOTE)])
+            yield _row([*battles[battle_id], *_of_vote(record)])
     for battle_id, cells in battles.items():
         if battle_id not in voted:
-            yield _row([*cells, *(None for _ in _OF_VOTE)])
+            yield _row([*cells, *(None for _ in COLUMNS[len(cells) :])])
 
 
 def export_jsonl(store: ArenaStore, path: Path) -> None:
@@ -88,11 +97,10 @@ def import_jsonl(store: ArenaStore, path: Path) -> Counts:
     Raises `NotFound`, `BadFormat` with the line's number, and `ArenaConflict` for what the store keeps
     otherwise.
     """
-    return store.add_all(read_jsonl(path), read=True)
+    return store.add_rows(_read(path))
 
 
-def read_jsonl(path: Path) -> Iterator[Item]:
-    """What a file has, in its order. Raises `NotFound`, and `BadFormat` with the line's number."""
+def _read(path: Path) -> Iterator[AnyRow]:
     for number, line in read_lines(path):
         try:
             record = codec.from_text(line)
@@ -118,8 +126,15 @@ def _of_battle(record: codec.Record) -> Iterator[object]:
     yield from (record[name] for name in _OF_BATTLE)
     for side in "ab":
         output = record[side]
-        yield from (output["system"], output["digest"], *codec.to_style(output["answer"]))
+        yield from (output["system"], output["digest"], *forms.style_of_form(output["answer"]))
         yield round(sum(output["timings"].values()), 6)
+
+
+def _of_vote(record: codec.Record) -> Iterator[object]:
+    record["tags"] = " ".join(record["tags"])
+    yield from (record[name] for name in _OF_VOTE)
+    for both in (record[name] for name in forms.ORDERS):
+        yield None if both is None else "yes" if consistent((both[0], both[1])) else "no"
 
 
 def _row(cells: Iterable[Any]) -> str:

@@ -7,12 +7,12 @@ behind an endpoint, is for `speakers`. Knows nothing of where battles and votes 
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from ragnarok.arena.types import Battle, Board, Outcome, Output, Vote
+from ragnarok.arena.orders import settled
+from ragnarok.arena.types import Battle, Board, Outcome, Output, Verdicts, Vote
 from ragnarok.errors import NoVerdict
 
 ATTEMPTS = 3
@@ -39,7 +39,6 @@ REPLY = (
 )
 VERDICTS: dict[str, Outcome] = {"first": "a", "second": "b", "tie": "tie", "neither": "both_bad"}
 
-_SWAPPED: dict[Outcome, Outcome] = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
 _MARK = re.compile(r"<(?=\s*/?\s*(?:question|answer|evidence|passage)\b)", re.IGNORECASE)
 _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 
@@ -114,28 +113,10 @@ def read_verdict(reply: str) -> Outcome | None:
     return VERDICTS.get(record["better"])
 
 
-Verdicts = tuple[Outcome, Outcome]
-"""What was said of a battle as it is, and with its sides changed: each of the sides as they stood then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A judge's vote on a battle, and the verdicts that it came from."""
-
-    vote: Vote
-    verdicts: Mapping[Board, Verdicts]
-
-
 def both_orders(judge: Judge, battle: Battle, board: Board = "answer") -> Verdicts:
     """What a judge says of a battle in both orders. Raises `NoVerdict`, and what asking the model raises."""
     first = judge.compare(battle.question, battle.a, battle.b, board)
     return first, judge.compare(battle.question, battle.b, battle.a, board)
-
-
-def settled(verdicts: Verdicts) -> Outcome:
-    """What two verdicts come to; a tie where they disagree."""
-    first, other = verdicts
-    return first if first == _SWAPPED[other] else "tie"
 
 
 def judge_battle(
@@ -143,12 +124,20 @@ def judge_battle(
     battle: Battle,
     boards: Sequence[Board] = ("answer", "evidence"),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Judged:
+) -> Vote:
     """Have a judge vote on a battle. Raises `NoVerdict`, and what asking the model raises."""
     verdicts = {board: both_orders(judge, battle, board) for board in boards}
     said = {board: settled(both) for board, both in verdicts.items()}
-    vote = Vote(battle.battle_id, judge.name, "model", now(), said.get("answer"), said.get("evidence"))
-    return Judged(vote, verdicts)
+    return Vote(
+        battle.battle_id,
+        judge.name,
+        "model",
+        now(),
+        said.get("answer"),
+        said.get("evidence"),
+        answer_orders=verdicts.get("answer"),
+        evidence_orders=verdicts.get("evidence"),
+    )
 
 
 def _message(question: str, first: Output, second: Output, board: Board) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ragnarok.arena import codec
+from ragnarok.arena import codec, forms
 from ragnarok.arena.types import Battle, Output, System, Vote
 from ragnarok.errors import BadFormat
 from ragnarok.trec import AnswerLine, read_answers
@@ -62,7 +62,7 @@ def _judged(
     told = "\n".join([topics, qid, *(f"{one.system} {one.digest}" for one in sides)])
     name = hashlib.blake2b(told.encode(errors="surrogatepass"), digest_size=12).hexdigest()
     battle = Battle(name, UNDATED, runs[a][qid].topic.text, 0, sides[0], sides[1], topics, qid)
-    codec.check_battle(battle)
+    forms.refuse_one(a, b)
     yield battle
     told_vote = {"kind": "human", "cast": UNDATED.isoformat(), **record, "battle_id": name}
     yield codec.to_vote(told_vote)

@@ -12,18 +12,27 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, func, select
 
-from ragnarok.arena import codec
+from ragnarok.arena import codec, forms
 from ragnarok.arena.adding import add_battles, add_systems, add_vote, add_votes
 from ragnarok.arena.columns import ColumnsCache
 from ragnarok.arena.database import Database
-from ragnarok.arena.tables import battles, records, systems, votes
-from ragnarok.arena.types import OUTCOMES, Battle, Columns, Outcome, System, Vote, VoterKind
+from ragnarok.arena.rows import AnyRow, BattleRow, Item, SystemRow, VoteRow, row_of, row_of_vote
+from ragnarok.arena.tables import ORDERS, battles, orders, records, systems, votes
+from ragnarok.arena.types import (
+    OUTCOMES,
+    Battle,
+    Board,
+    Columns,
+    Outcome,
+    System,
+    Verdicts,
+    Vote,
+    VoterKind,
+)
 from ragnarok.errors import NotFound
 
 CHUNK = 500
 """Battles or votes that are looked up at once."""
-
-Item = System | Battle | Vote
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +84,33 @@ class ArenaStore:
         False, and nothing changes, if a vote was kept with this token, or of this voter, as of this kind, on
         this battle. Raises `NotFound` for an unknown battle, and `BadFormat` for a vote that says nothing.
         """
+        row = row_of_vote(vote)
         with self.database.writing() as connection:
-            return add_vote(connection, vote, token_id)
+            return add_vote(connection, row, token_id)
 
     def add_many(self, added_battles: Iterable[Battle], added_votes: Iterable[Vote]) -> Counts:
         """Keep battles, then votes, all or none. Raises as `add_all`."""
         return self.add_all(chain[Item](added_battles, added_votes))
 
-    def add_all(self, items: Iterable[Item], *, read: bool = False) -> Counts:
+    def add_all(self, items: Iterable[Item]) -> Counts:
         """Keep systems, battles and votes, all or none; say how many were not there yet.
 
         Each needs those before it that it names. What is there already, and the same, is passed over. Raises
         `ArenaConflict` for what is there and not the same, `NotFound` for a battle or system that is named
-        and not there, `BadFormat` for what cannot be kept, and whatever `items` raises. `read` says that
-        `codec` has just read them, so that they are not checked once more.
+        and not there, `BadFormat` for what cannot be kept, and whatever `items` raises.
         """
+        return self.add_rows(map(row_of, items))
+
+    def add_rows(self, rows: Iterable[AnyRow]) -> Counts:
+        """As `add_all`, of what has been checked and made ready."""
         counts = Counts()
-        coming = iter(items)
+        coming = iter(rows)
         with self.database.writing() as connection:
             while chunk := list(islice(coming, CHUNK)):
                 counts += Counts(
-                    add_systems(connection, [item for item in chunk if isinstance(item, System)], read=read),
-                    add_battles(connection, [item for item in chunk if isinstance(item, Battle)], read=read),
-                    add_votes(connection, [item for item in chunk if isinstance(item, Vote)], read=read),
+                    add_systems(connection, [row for row in chunk if isinstance(row, SystemRow)]),
+                    add_battles(connection, [row for row in chunk if isinstance(row, BattleRow)]),
+                    add_votes(connection, [row for row in chunk if isinstance(row, VoteRow)]),
                 )
         return counts
 
@@ -120,7 +133,7 @@ class ArenaStore:
         """The first vote on a battle of this kind, or this voter's; None if there is none."""
         asked: list[ColumnElement[bool]] = [
             battles.c.battle_id == battle_id,
-            votes.c.kind == codec.KINDS.index(kind),
+            votes.c.kind == forms.KINDS.index(kind),
         ]
         if voter is not None:
             asked.append(votes.c.voter == voter)
@@ -137,15 +150,25 @@ class ArenaStore:
     def votes_met(self) -> list[Vote]:
         """Every vote on the battles that both a person and a model voted on, in the order they were kept."""
         kinds = [
-            select(votes.c.battle).where(votes.c.kind == codec.KINDS.index(kind)) for kind in codec.KINDS
+            select(votes.c.battle).where(votes.c.kind == forms.KINDS.index(kind)) for kind in forms.KINDS
         ]
         met = [votes.c.battle.in_(voted) for voted in kinds]
         return self._votes(_VOTES.where(*met).order_by(votes.c.id))
 
+    def orders(self, board: Board) -> dict[str, list[Verdicts]]:
+        """By model, what it said of a board each time that it was asked in both orders."""
+        first, second = orders.c[f"{board}_first"], orders.c[f"{board}_second"]
+        query = select(votes.c.voter, first, second).join_from(orders, votes).where(first >= 0)
+        found: dict[str, list[Verdicts]] = {}
+        with self.database.reading() as connection:
+            for judge, one, other in connection.execute(query.order_by(votes.c.id)):
+                found.setdefault(judge, []).append((OUTCOMES[one], OUTCOMES[other]))
+        return found
+
     def unjudged(self, judge: str) -> list[str]:
         """The ids of the battles that a model has not voted on, in the order in which they were kept."""
         voted = select(votes.c.battle).where(
-            votes.c.voter == judge, votes.c.kind == codec.KINDS.index("model")
+            votes.c.voter == judge, votes.c.kind == forms.KINDS.index("model")
         )
         query = select(battles.c.battle_id).where(battles.c.id.not_in(voted)).order_by(battles.c.id)
         with self.database.reading() as connection:
@@ -203,7 +226,8 @@ _VOTES = select(
     votes.c.answer,
     votes.c.evidence,
     votes.c.tags,
-).join_from(votes, battles)
+    *(orders.c[name] for name in ORDERS),
+).select_from(votes.join(battles).outerjoin(orders))
 
 
 _EVERYTHING: tuple[tuple[Select[Any], str], ...] = (
@@ -221,9 +245,18 @@ def _read_vote(row: Row[Any]) -> Vote:
     return Vote(
         row.battle_id,
         row.voter,
-        codec.KINDS[row.kind],
+        forms.KINDS[row.kind],
         codec.from_micros(row.cast),
         outcome(row.answer),
         outcome(row.evidence),
         tuple(json.loads(row.tags)),
+        _verdicts(row.answer_first, row.answer_second),
+        _verdicts(row.evidence_first, row.evidence_second),
     )
+
+
+def _verdicts(first: int | None, second: int | None) -> Verdicts | None:
+    # None: there is no such row. Negative: what was asked in both orders was the other board.
+    if first is None or second is None or min(first, second) < 0:
+        return None
+    return OUTCOMES[first], OUTCOMES[second]

@@ -85,6 +85,17 @@ votes = Table(
 `token` is that of the page where the vote was cast: no two votes have the same, and a voter of either kind
 has one vote a battle."""
 
+ORDERS = ("answer_first", "answer_second", "evidence_first", "evidence_second")
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("vote", ForeignKey("votes.id"), primary_key=True),
+    *(Column(name, SmallInteger, nullable=False) for name in ORDERS),
+)
+"""What a model that was asked in both orders said: of the battle as it is, then with its sides changed, each
+of the sides as they stood then. Codes as in `votes`; votes of people are not here."""
+
 # SQLite: one trigger for each thing that is refused.
 _SQLITE = (
     "CREATE TRIGGER {table}_no_{what} BEFORE {what} ON {table} "

@@ -5,7 +5,7 @@ Types only; this module knows nothing of databases, pages or statistics.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -28,6 +28,19 @@ Board = Literal["answer", "evidence"]
 
 STYLE = ("words", "citations", "sources")
 """What of an answer's style is kept: its words, its citations, and the distinct references it cites."""
+
+Verdicts = tuple[Outcome, Outcome]
+"""What was said of a battle as it is, and with its sides changed: each of the sides as they stood then."""
+
+
+def style_of(sentences: Iterable[tuple[str, Sequence[int]]]) -> tuple[int, int, int]:
+    """The numbers that `STYLE` names, of an answer's sentences and their citations."""
+    words = 0
+    cited: list[int] = []
+    for text, citations in sentences:
+        words += len(text.split())
+        cited += citations
+    return words, len(cited), len(set(cited))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +74,7 @@ class Output:
     @property
     def style(self) -> tuple[int, int, int]:
         """The numbers that `STYLE` names."""
-        sentences = self.answer.sentences
-        cited = [number for sentence in sentences for number in sentence.citations]
-        return sum(len(one.text.split()) for one in sentences), len(cited), len(set(cited))
+        return style_of((one.text, one.citations) for one in self.answer.sentences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,10 @@ class Battle:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one voter said of one battle; `voter` is a pseudonym. None: not voted on."""
+    """What one voter said of one battle; `voter` is a pseudonym. None: not voted on.
+
+    `answer_orders` and `evidence_orders` are what a model that was asked in both orders said.
+    """
 
     battle_id: str
     voter: str
@@ -95,6 +109,8 @@ class Vote:
     answer: Outcome | None = None
     evidence: Outcome | None = None
     tags: tuple[str, ...] = ()
+    answer_orders: Verdicts | None = None
+    evidence_orders: Verdicts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ IndexName = Annotated[
     str,
     typer.Option("--index", "-i", envvar="RAGNAROK_INDEX", help="Name or path of the index to search."),
 ]
+TopicsFile = Annotated[Path, typer.Option("--topics", "-t", help="Topics: TSV or JSONL.")]
+Corpus = Annotated[Path | None, typer.Option("--corpus", help="Collection with the passages' text.")]
+HoldingIndex = Annotated[str | None, typer.Option("--index", "-i", help="Or an index that holds them.")]
 MethodName = Annotated[
     Method | None,
     typer.Option("--method", help="First stage; by default the best the index has: hybrid where it can."),
@@ -89,6 +92,10 @@ OpenAITimeout = Annotated[
         "--openai-timeout", envvar="RAGNAROK_OPENAI_TIMEOUT", help="Generator openai: seconds for an answer."
     ),
 ]
+Instruction = Annotated[
+    Literal["qa", "ie"], typer.Option(help="Wording: answer the question, or find relevant information.")
+]
+PassageTokens = Annotated[int, typer.Option(min=16, help="Tokens read of each passage.")]
 Heads = Annotated[
     str | None,
     typer.Option(

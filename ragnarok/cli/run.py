@@ -1,6 +1,6 @@
 """`ragnarok run`: a topic set in, TREC files out."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,32 +8,9 @@ import typer
 
 from ragnarok.batch import BatchOptions, run_batch
 from ragnarok.cli.console import Steps, out, print_json
-from ragnarok.cli.options import (
-    MEMORY_BYTES,
-    STORE_BYTES,
-    FirstStage,
-    Generator,
-    Heads,
-    HostMemoryBytes,
-    IndexName,
-    Int8,
-    Json,
-    MemoryBytes,
-    MethodName,
-    ModelName,
-    ModeName,
-    OpenAIModel,
-    OpenAITimeout,
-    OpenAIUrl,
-    PolicyName,
-    ProfileFile,
-    Redis,
-    Sparsity,
-    Store,
-    StoreBytes,
-    read_heads,
-    read_openai,
-)
+from ragnarok.cli.grouped import grouped
+from ragnarok.cli.groups import Ranking, Writing
+from ragnarok.cli.options import IndexName, Json, MethodName, ModelName, PolicyName, Sparsity
 from ragnarok.pipeline import Pipeline
 from ragnarok.trec import RULES, Year, check_tag, read_topics
 
@@ -41,9 +18,11 @@ if TYPE_CHECKING:
     from ragnarok.assemble import PipelineSettings
 
 
+@grouped
 def run(
     topics: Annotated[Path, typer.Argument(help="Topics: TSV (id, text) or JSONL (.gz too).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run, answers and progress.")],
+    *,
     tag: Annotated[str, typer.Option(help="Run tag, at most 20 characters.")] = "ragnarok",
     year: Annotated[int, typer.Option(help=f"Form of the answers: {', '.join(map(str, RULES))}.")] = 2025,
     index: IndexName = "demo",
@@ -53,20 +32,8 @@ def run(
     answers: Annotated[bool, typer.Option(help="Write answers too, not only the run.")] = True,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
     passages: Annotated[int, typer.Option(min=1, help="Passages to answer from.")] = 5,
-    generator: Generator = None,
-    openai_base_url: OpenAIUrl = "",
-    openai_model: OpenAIModel = "",
-    openai_timeout: OpenAITimeout = 60.0,
-    mode: ModeName = None,
-    profile: ProfileFile = None,
-    first_stage: FirstStage = None,
-    heads: Heads = None,
-    store: Store = None,
-    store_bytes: StoreBytes = STORE_BYTES,
-    redis: Redis = None,
-    int8: Int8 = False,
-    memory_bytes: MemoryBytes = MEMORY_BYTES,
-    host_memory_bytes: HostMemoryBytes = 0,
+    writing: Writing,
+    ranking: Ranking,
     policy: PolicyName = "full",
     sparsity: Sparsity = 0.5,
     team: Annotated[str, typer.Option(help="Team id in the answers' metadata.")] = "ragnarok",
@@ -81,30 +48,21 @@ def run(
     Example: ragnarok run topics.jsonl --index demo --output runs/first --tag first --year 2025
     """
     # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
-    from ragnarok.assemble import PipelineSettings, build_pipeline
-    from ragnarok.documents import StoreOptions
+    from ragnarok.assemble import build_pipeline
     from ragnarok.generators import LocalOptions
-    from rerank.icr import IcrOptions
-    from rerank.late.reranker import LateOptions
-    from rerank.profile import read_profile
 
     steps = Steps()
     form = _year(year)
     questions = read_topics(topics)
-    settings = PipelineSettings(
+    settings = replace(
+        ranking.settings(),
         index=index,
         method=method,
         model=model,
-        mode="joint" if heads is not None and mode is None else mode,
-        profile=None if profile is None else read_profile(profile),
-        late=LateOptions(int8=int8, memory=memory_bytes, host_memory=host_memory_bytes),
-        store=StoreOptions(store, store_bytes, redis),
-        first_stage=first_stage,
         evidence=0,
-        icr=IcrOptions(passage_tokens=160, heads=read_heads(heads)),
-        generator=generator,
+        generator=writing.generator,
         generate=LocalOptions(passages=passages, max_tokens=max_tokens),
-        openai=read_openai(generator, openai_base_url, openai_model, openai_timeout),
+        openai=writing.endpoint(),
         policy=policy,
         sparsity=sparsity,
         depth=depth,

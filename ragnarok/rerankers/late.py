@@ -11,7 +11,8 @@ import numpy as np
 from ragnarok.rerankers.attention import best_first, highlights, ranked
 from ragnarok.types import Highlight, Hit, RankedHit
 from rerank.counts import Counted
-from rerank.fuse import first_stage_weight, late_fused
+from rerank.fuse import Floats, by_rank, first_stage_share
+from rerank.icr import InContextReranker
 from rerank.late.batcher import Batcher
 from rerank.late.reranker import LateReranker
 
@@ -19,8 +20,17 @@ EVIDENCE = 20
 """Hits whose words are highlighted, best first: looking closer costs time, and nobody reads on."""
 
 
+TOGETHER = 20
+"""Hits of the longest list that is read as a whole, too."""
+
+
 class LateAttentionReranker:
-    """Ranks by late attention; a hit's attention score depends on the query and the hit alone."""
+    """Ranks by late attention; a hit's attention score depends on the query and the hit alone.
+
+    But where nothing has ranked a list of at most `TOGETHER` hits (their scores are equal), `joint` reads it
+    in one prompt as well, and the mass that a hit draws there counts as the profile says: a question of
+    several hops names its first passage only, and what that says leads to the next.
+    """
 
     def __init__(
         self,
@@ -28,12 +38,13 @@ class LateAttentionReranker:
         *,
         first_stage: float | None = None,
         evidence: int = EVIDENCE,
+        joint: InContextReranker | None = None,
     ) -> None:
         """Take over `reader` and its store. Whoever uses the reader beside this holds its model's turn.
 
-        `first_stage` weighs the first stage's rank; None: as the profile and the hits' scores say.
+        `first_stage` weighs the first stage's rank; None: its part is as the profile and its scores say.
         """
-        self.reader, self.first_stage, self.evidence = reader, first_stage, evidence
+        self.reader, self.first_stage, self.evidence, self.joint = reader, first_stage, evidence, joint
         self.batcher = Batcher(reader, reader.model.turn)
 
     def rerank(self, query: str, hits: Sequence[Hit]) -> list[RankedHit]:
@@ -43,18 +54,20 @@ class LateAttentionReranker:
         """
         texts = [hit.passage.contents for hit in hits]
         found = self.batcher.read(query, texts)
-        scores = late_fused(
-            np.asarray(found.scores), np.asarray([hit.rank for hit in hits]), self.weight(query, hits)
-        ).tolist()
+        beside = self._together(query, hits) if self._is_whole(hits) else self._first_stage(query, hits)
+        scores = (np.asarray(found.scores, float) + beside).tolist()
         order = best_first(hits, scores)
         best = order[: self.evidence]
         marks = self._marks(query, hits, best) if best else {}
         return ranked(hits, scores, order, [marks.get(place, ()) for place in range(len(hits))], found.cut)
 
     def with_weight(self, first_stage: float | None, evidence: int) -> "LateAttentionReranker":
-        """The same with another weight of the first stage and other evidence; closed with this one."""
+        """The same with another weight of the first stage and other evidence, and nothing but late attention.
+
+        It is closed with this one.
+        """
         twin = copy(self)
-        twin.first_stage, twin.evidence = first_stage, evidence
+        twin.first_stage, twin.evidence, twin.joint = first_stage, evidence, None
         return twin
 
     def count_to(self, counted: Counted) -> None:
@@ -78,16 +91,30 @@ class LateAttentionReranker:
             place: highlights(hits[place], one.tokens) for place, one in zip(best, explained, strict=True)
         }
 
-    def weight(self, query: str, hits: Sequence[Hit]) -> float:
-        """What the first stage's rank weighs in this list."""
+    def _is_whole(self, hits: Sequence[Hit]) -> bool:
+        """Whether the list is read in one prompt, too."""
+        return self.joint is not None and len(hits) <= TOGETHER and len({hit.score for hit in hits}) == 1
+
+    def _together(self, query: str, hits: Sequence[Hit]) -> Floats:
+        """What one prompt of all hits adds to each one's score."""
+        assert self.joint is not None
+        drawn = self.joint.read(query, [hit.passage.contents for hit in hits]).scores
+        return self.reader.profile.together * np.asarray(drawn, float)
+
+    def _first_stage(self, query: str, hits: Sequence[Hit]) -> Floats:
+        """What the first stage adds to each hit's score."""
         if self.first_stage is not None:
-            return self.first_stage
-        first = sorted(hits, key=lambda hit: hit.rank)
+            return by_rank([hit.rank for hit in hits], self.first_stage)
+        order = sorted(range(len(hits)), key=lambda place: hits[place].rank)
+        first = [hits[place] for place in order]
         profile = self.reader.profile
-        return first_stage_weight(
+        share = np.empty(len(hits))
+        share[order] = first_stage_share(
             query,
             [hit.passage.contents for hit in first],
             [hit.score for hit in first],
+            [hit.rank for hit in first],
             lexical=profile.lexical,
             learned=profile.learned,
         )
+        return share

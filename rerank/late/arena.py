@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rerank.errors import StoreUnusable
-from rerank.late.match import PAGE, Pages
+from rerank.late.types import PAGE, Pages
 from rerank.store.types import DocumentState, StoreStats, Tally
 from rerank.transfer import send
 

@@ -12,8 +12,9 @@ import torch
 from tokenizers import Encoding
 from torch import Tensor
 
-from rerank.late.match import PAGE, Pages, Rows, match
+from rerank.late.match import match
 from rerank.late.queries import Prompt
+from rerank.late.types import PAGE, Pages, Rows
 from rerank.model import Model
 from rerank.observe import AttentionCall
 from rerank.packed import Prefix, read_packed

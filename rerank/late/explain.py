@@ -23,21 +23,39 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rerank.errors import NumericalError
 from rerank.icr import Head, TokenScore
-from rerank.late.documents import Text
-from rerank.late.match import BLOCK, Rows, document_keys, row_logits
-from rerank.late.queries import Prompt, scoring_heads
+from rerank.late.arena import Arena
+from rerank.late.documents import DocumentReader, Text
+from rerank.late.match import BLOCK, document_keys, row_logits
+from rerank.late.queries import Prompt, QueryReader, scoring_heads
+from rerank.late.types import Rows
+from rerank.model import Model
 from rerank.profile import HeadProfile, Kinds
 from rerank.store.key import document_key
 
-if TYPE_CHECKING:
-    from rerank.late.reranker import LateReranker
+
+class Explains(Protocol):
+    """What is asked of a late re-ranker to take its scores apart (`rerank.late.reranker.LateReranker`)."""
+
+    model: Model
+    profile: HeadProfile
+    queries: QueryReader
+    documents: DocumentReader
+    memory: Arena
+    null: Rows
+    null_base: Tensor
+    scope: str
+
+    def slots(self, names: Sequence[str], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Every text's slot in `memory`, int32, and which were kept somewhere."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +84,7 @@ class Explanation:
 
 
 @torch.inference_mode()
-def explanations(reranker: "LateReranker", query: str, texts: Sequence[str]) -> list[Explanation]:
+def explanations(reranker: Explains, query: str, texts: Sequence[str]) -> list[Explanation]:
     """Why each text has the score that `reranker` gives it for `query`; the query runs once.
 
     Raises `ContextTooSmall` and `NumericalError`.

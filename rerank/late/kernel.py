@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rerank.late.match import PAGE, Pages, Rows
+from rerank.late.types import PAGE, Pages, Rows
 from rerank.transfer import send
 
 # Triton ships no types.

@@ -9,47 +9,16 @@ elsewhere; neither keeps more than one number a document and group. This module 
 and keys are made, or of what their coefficients mean.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-PAGE = 16
-"""Tokens of a page: documents take whole pages of an arena."""
+from rerank.late.types import PAGE, Pages, Rows
 
 BLOCK = 1 << 22
 """Logits that plain PyTorch holds at once; four times as many numbers of keys."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows of several queries, those of query i from `starts[i]` to `starts[i + 1]`.
-
-    `vectors` `[rows, heads, dim]`; `coefficients` `[rows, heads]` fp32; heads in order of their KV group,
-    those of group g from `heads[g]` to `heads[g + 1]`; `scale` multiplies logits.
-    """
-
-    vectors: Tensor
-    coefficients: Tensor
-    starts: list[int]
-    heads: list[int]
-    scale: float
-
-
-@dataclass(frozen=True, slots=True)
-class Pages:
-    """Keys of documents, in pages: `keys` `[tokens, groups, dim]`, with `scales` `[tokens, groups]` for int8.
-
-    Document (slot) s has `lengths[s]` tokens; its token t is row `table[s, t // PAGE] * PAGE + t % PAGE`.
-    `table` is int32 `[slots, pages]`, `lengths` int32 `[slots]`.
-    """
-
-    keys: Tensor
-    scales: Tensor | None
-    table: Tensor
-    lengths: Tensor
 
 
 def match(rows: Rows, pages: Pages, queries: np.ndarray, slots: np.ndarray) -> Tensor:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from rerank.errors import ContextTooSmall
-from rerank.late.match import Rows
 from rerank.late.own import own_mass
+from rerank.late.types import Rows
 from rerank.model import Model
 from rerank.observe import AttentionCall
 from rerank.packed import Layout, Prefix, read_prefix, run_packed, spread

@@ -12,7 +12,7 @@ from torch import Tensor
 from rerank.errors import ContextTooSmall
 from rerank.late.arena import Arena
 from rerank.late.documents import BATCH_TOKENS, Text
-from rerank.late.match import PAGE
+from rerank.late.types import PAGE
 from rerank.model import Model
 from rerank.observe import AttentionCall
 from rerank.packed import Layout, Pack, Prefix, end_to_end, run_held

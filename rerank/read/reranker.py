@@ -38,8 +38,9 @@ class ReadOptions:
     `retrieval` names the KV groups that see documents; without it they follow from the profile's gates, of
     which a share `sparsity` does not, and without gates all do. The groups of scoring heads always see them.
     `memory` is bytes on the device for documents' keys and values: those of one list must fit. Passages are
-    cut to `passage_tokens`, and the query stands `position` tokens behind the prefix (None: as the profile
-    says). `calibrate` and `drop_low` are joint mode's (`rerank.icr.IcrOptions`).
+    cut to `passage_tokens` (None: as the profile says), and the query stands `position` tokens behind the
+    prefix (None: as the profile says, and behind the longest passage). `calibrate` and `drop_low` are joint
+    mode's (`rerank.icr.IcrOptions`).
     """
 
     sparsity: float = 0.5
@@ -65,12 +66,12 @@ class ReadReranker:
         self.model, self.options = model, options or ReadOptions()
         profile = profile or shipped_profile(model) or HeadProfile(ModelIdentity.of(model))
         check_profile(profile, model)
-        tokens, position = self.options.passage_tokens, self.options.position
-        self.profile = replace(
-            profile,
-            passage_tokens=profile.passage_tokens if tokens is None else tokens,
-            position=profile.position if position is None else position,
-        )
+        tokens = self.options.passage_tokens or profile.passage_tokens
+        position = self.options.position
+        if position is None:
+            # A question within a passage reads little of it; half of the context is the question's.
+            position = max(profile.position, min(tokens, model.shape.context // 2))
+        self.profile = replace(profile, passage_tokens=tokens, position=position)
         self.heads = ReadHeads.of(model, self.profile, self.options.retrieval, self.options.sparsity)
         self._layers = self.heads.layers(model.shape, model.device)
         with model.turn:

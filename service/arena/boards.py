@@ -5,10 +5,11 @@ Knows the store and the statistics; nothing of pages.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from ragnarok.arena.agreement import Agreement, agreement
+from ragnarok.arena.agreement import Agreement, Consistency, agreement, consistency
 from ragnarok.arena.boards import Leaderboard, leaderboard
 from ragnarok.arena.components import component_columns, component_kinds
 from ragnarok.arena.store import ArenaStore
@@ -21,6 +22,18 @@ KEPT = 256
 """How many results are kept; those that were longest not asked for go first."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What is known of models as voters, whatever votes a board counts.
+
+    `met` is how well they agree with people, None where no battle has votes of both; `orders`, by model, how
+    often it said the same when the sides changed, of those that were asked so.
+    """
+
+    met: Agreement | None
+    orders: Mapping[str, Consistency]
 
 
 class Boards:
@@ -59,16 +72,29 @@ class Boards:
         """The voters whose votes look like chance or habit."""
         return self.kept(("suspicious", board), lambda: suspects(self.columns(), board=board))
 
-    def agreement(self, board: Board) -> Agreement | None:
-        """How well models' votes agree with people's; None where no battle has both."""
+    def agreement(self, board: Board) -> Models:
+        """How well models' votes agree with people's, and each model's with its own."""
 
-        def make() -> Agreement | None:
+        def make() -> Models:
+            said = self.store.orders(board)
+            orders = {judge: consistency(said[judge]) for judge in sorted(said)}
             try:
-                return agreement(self.store.votes_met(), board=board)
+                return Models(agreement(self.store.votes_met(), board=board), orders)
             except Unratable:
-                return None
+                return Models(None, orders)
 
         return self.kept(("agreement", board), make)
+
+    def record(self, wanted: BoardQuery) -> dict[str, Any]:
+        """The board that is wanted as JSON can hold it, with what is known of models as voters.
+
+        Raises as `board`.
+        """
+        models = self.agreement(wanted.board)
+        return self.board(wanted).record() | {
+            "agreement": None if models.met is None else models.met.record(),
+            "consistency": {judge: asdict(one) for judge, one in models.orders.items()},
+        }
 
     def kept(self, key: object, make: Callable[[], T]) -> T:
         """What `make` makes of the store as it is now, made once for each `key`."""

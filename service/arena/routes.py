@@ -161,9 +161,11 @@ def _boards(arena: Arena) -> APIRouter:
 
     @router.get("/leaderboard", summary="The leaderboard")
     async def leaderboard(wanted: Annotated[BoardQuery, Query()]) -> dict[str, Any]:
-        """Ratings with their intervals, where the votes join all systems; counts in any case."""
-        board = await asyncio.to_thread(arena.now.boards.board, wanted)
-        return board.record()
+        """Ratings with their intervals, where the votes join all systems; counts in any case.
+
+        Beside them stands how well models agree with people, and each with itself when the sides change.
+        """
+        return await asyncio.to_thread(arena.now.boards.record, wanted)
 
     @router.get("/battles.jsonl", response_class=StreamingResponse, summary="All battles, complete")
     async def jsonl() -> Response:

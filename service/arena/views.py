@@ -40,12 +40,11 @@ def page_routes(arena: Arena, site: Site) -> APIRouter:
 def _battles(arena: Arena, site: Site) -> APIRouter:
     router = APIRouter()
 
-    def page(request: Request, status: int = 200) -> Response:
+    def page(request: Request, status: int = 200, *, named: bool = False) -> Response:
         opened = arena.now
         topics = tuple(opened.hall.roster.topics)
-        response = page_response(
-            request, site.page("battle", "/battle", topics=topics, tags=get_args(Tag)), status=status
-        )
+        made = site.page("battle", "/battle", topics=topics, tags=get_args(Tag), named=named)
+        response = page_response(request, made, status=status)
         # Set before anything is begun, so that two tabs are one voter.
         if opened.voters.of(request) is None:
             opened.voters.remember(response, opened.voters.new(), secure=request.url.scheme == "https")
@@ -62,10 +61,10 @@ def _battles(arena: Arena, site: Site) -> APIRouter:
             if opened.hall.match(battle_id) is None:
                 await asyncio.to_thread(opened.store.battle, battle_id)
         except NotFound:
-            return page(request, 404)
+            return page(request, 404, named=True)
         except SideFailed:
-            return page(request, 410)
-        return page(request)
+            return page(request, 410, named=True)
+        return page(request, named=True)
 
     return router
 

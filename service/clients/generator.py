@@ -10,7 +10,7 @@ from ragnarok.types import Answer, Hit, Sentence
 from service.clients.upstream import Upstream
 from service.errors import UpstreamFailed, UpstreamTimeout
 from service.schema import CitedSentence
-from service.schema_generation import GenerateRequest, GenerateResponse, GivenCandidate
+from service.schema_generation import GenerateResponse
 
 
 class RemoteGenerator:
@@ -25,7 +25,7 @@ class RemoteGenerator:
 
         Raises `UpstreamFailed`, `UpstreamTimeout`, and what the service raises, such as `ContextTooSmall`.
         """
-        asked = GenerateRequest(query=query, candidates=[GivenCandidate.of(h) for h in hits], stream=True)
+        asked = {"query": query, "candidates": list(map(_candidate, hits)), "stream": True}
         events = self.upstream.events("/v1/generate", asked)
         for name, data in events:
             if name == "error":
@@ -47,6 +47,13 @@ class RemoteGenerator:
     def close(self) -> None:
         """Close the connections."""
         self.upstream.close()
+
+
+def _candidate(hit: Hit) -> dict[str, object]:
+    """A `GivenCandidate`, not checked here: the service does."""
+    passage = hit.passage
+    document = {"title": passage.title, "text": passage.text, "url": passage.url}
+    return {"docid": hit.docid, "score": hit.score, "doc": document}
 
 
 def _part(name: str, data: str) -> Sentence | Answer:

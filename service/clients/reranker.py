@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ragnarok.types import Highlight, Hit, RankedHit
 from service.clients.upstream import Upstream
 from service.errors import UpstreamFailed
-from service.schema_rerank import Document, RerankRequest, RerankResponse, RerankResult
+from service.schema_rerank import RerankResponse, RerankResult
 
 
 class RemoteReranker:
@@ -22,13 +22,16 @@ class RemoteReranker:
         """
         if not hits:
             return []
-        asked = RerankRequest(
-            query=query,
-            documents=[Document(text=h.passage.text, title=h.passage.title, docid=h.docid) for h in hits],
-            ranks=[hit.rank for hit in hits],
-            scores=[hit.score for hit in hits],
-            explain=True,
-        )
+        # A `RerankRequest`, not checked here: the service does.
+        asked = {
+            "query": query,
+            "documents": [
+                {"text": hit.passage.text, "title": hit.passage.title, "docid": hit.docid} for hit in hits
+            ],
+            "ranks": [hit.rank for hit in hits],
+            "scores": [hit.score for hit in hits],
+            "explain": True,
+        }
         found = self.upstream.ask("POST", "/v1/rerank", RerankResponse, asked).results
         if sorted(result.index for result in found) != list(range(len(hits))):
             raise UpstreamFailed(f"the {self.upstream.name} service ranked other documents than it was sent")

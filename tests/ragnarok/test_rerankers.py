@@ -1,14 +1,18 @@
 """Re-ranking of hits: order, history, and the words that are shown as evidence."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from ragnarok.rerankers import AttentionReranker, KeepOrder
+from ragnarok.rerankers import AttentionReranker, KeepOrder, LateAttentionReranker
 from ragnarok.rerankers.attention import highlights
+from ragnarok.rerankers.late import TOGETHER
 from ragnarok.types import Hit, Passage
 from rerank.icr import InContextReranker, TokenScore
 from rerank.model import Model
+from tests.rerank.test_late import profile_of, reranker
 
 TEXTS = ["The tower is in Paris.", "Bananas 🍌 are rich.", "שלום עולם", "", "The tower is in Paris."]
 HITS = [
@@ -129,3 +133,48 @@ def test_no_hits_give_none(small: Model) -> None:
 def test_scores_are_attention_less_the_ranks_weight(small: Model) -> None:
     (only,) = AttentionReranker(InContextReranker(small), first_stage=2).rerank(QUERY, HITS[2:3])
     assert only.score == -2 * math.log2(3 + 1)
+
+
+def unranked(count: int) -> list[Hit]:
+    """So many hits that nothing has ranked."""
+    return [
+        Hit(f"d{n}", 0.0, n, Passage(f"d{n}", f"{TEXTS[n % len(TEXTS)]} {n}")) for n in range(1, count + 1)
+    ]
+
+
+@pytest.fixture
+def late(small: Model) -> Iterator[LateAttentionReranker]:
+    reader = reranker(small, profile_of(small, together=2.0))
+    made = LateAttentionReranker(reader, evidence=0, joint=InContextReranker(small))
+    yield made
+    made.close()
+
+
+def scores_of(reranker: LateAttentionReranker, hits: list[Hit]) -> list[float]:
+    """The hits' scores in the order they were given."""
+    found = {hit.docid: hit.score for hit in reranker.rerank(QUERY, hits)}
+    return [found[hit.docid] for hit in hits]
+
+
+def test_a_short_list_that_nothing_has_ranked_is_read_as_a_whole(
+    small: Model, late: LateAttentionReranker
+) -> None:
+    hits = unranked(TOGETHER)
+    texts = [hit.passage.contents for hit in hits]
+    alone = late.reader.read(QUERY, texts).scores
+    drawn = InContextReranker(small).read(QUERY, texts).scores
+    assert scores_of(late, hits) == pytest.approx(
+        [one + 2.0 * mass for one, mass in zip(alone, drawn, strict=True)], abs=1e-5
+    )
+    assert max(drawn) > 1e-4
+
+
+@pytest.mark.parametrize("change", ["long", "ranked", "late mode"])
+def test_other_lists_are_not_read_as_a_whole(late: LateAttentionReranker, change: str) -> None:
+    hits = unranked(TOGETHER + (change == "long"))
+    if change == "ranked":
+        # The profile gives a first stage no weight, so that late attention is all there is.
+        hits = [replace(hit, score=-float(hit.rank)) for hit in hits]
+    chosen = late.with_weight(None, evidence=0) if change == "late mode" else late
+    alone = late.reader.read(QUERY, [hit.passage.contents for hit in hits]).scores
+    assert scores_of(chosen, hits) == pytest.approx(alone, abs=1e-6)

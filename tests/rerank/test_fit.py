@@ -20,7 +20,8 @@ def lists(count: int, *, weight: float = 1.0, learned: bool = False) -> list[Ran
         texts = [f"all about {other} and the {end}" for end in ("sea", "sky", "sun", "wind")]
         texts.append(f"{word} {word} {word}")
         query, grades, ranks = f"{word} number {place}", [0, 0, 0, 0, 1], [1, 2, 3, 4, 5]
-        made.append(RankedList(query, texts, grades, ranks, [1.0], "made", weight, learned))
+        scores = [6.0 - rank for rank in ranks]
+        made.append(RankedList(query, texts, grades, ranks, scores, [1.0], "made", weight, learned))
     return made
 
 
@@ -63,7 +64,7 @@ def test_what_cannot_be_fitted_is_refused(small: Model) -> None:
         fit_signals(small, lists(4), OPTIONS)
     with pytest.raises(BadProfile, match="99 groups in 3 layers"):
         fit_signals(small, lists(10), FitOptions(groups=99, depth=3))
-    alike = [RankedList(e.query, e.texts, [1.0] * 5, e.ranks, e.ideal, e.source) for e in lists(10)]
+    alike = [RankedList(e.query, e.texts, [1.0] * 5, e.ranks, e.scores, e.ideal, e.source) for e in lists(10)]
     with pytest.raises(BadProfile, match="nothing to tell apart"):
         fit_signals(small, alike, OPTIONS)
 

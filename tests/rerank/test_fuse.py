@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rerank.fuse import first_stage_weight, fuse, lexical_share
+from rerank.fuse import by_rank, by_score, first_stage_share, fuse, lexical_share
 
 
 def test_attention_alone_is_standardised() -> None:
@@ -54,11 +54,28 @@ def test_words_explain_what_words_ranked() -> None:
     )
 
 
-def test_the_first_stage_weighs_by_what_it_knew() -> None:
-    scores = [bm25(text) for text in TEXTS]
+def test_the_first_stage_counts_by_what_it_knew() -> None:
+    scores, ranks = [bm25(text) for text in TEXTS[:4]], [1, 2, 3, 4]
     weights = {"lexical": 0.3, "learned": 2.0}
-    assert first_stage_weight("tower of Paris", TEXTS, scores, **weights) == pytest.approx(0.3)
-    assert first_stage_weight("tower of Paris", TEXTS, [-s for s in scores], **weights) == 2.0
-    assert first_stage_weight("tower of Paris", TEXTS, [1.0] * 5, **weights) == 0.0
-    assert first_stage_weight("tower of Paris", TEXTS[:1], [1.0], **weights) == 0.0
-    assert first_stage_weight("of the", TEXTS, scores, **weights) == 2.0
+    words = first_stage_share("tower of Paris", TEXTS[:4], scores, ranks, **weights)
+    assert words == pytest.approx([0.3 * math.log(score / max(scores)) for score in scores])
+    assert first_stage_share("of the", TEXTS[:4], scores, ranks, **weights) == pytest.approx(
+        [-2.0 * math.log2(rank + 1) for rank in ranks]
+    )
+    # Such scores are no BM25's, whose terms are never below 0, and have no logarithm.
+    below = first_stage_share("tower of Paris", TEXTS[:4], [-score for score in scores], ranks, **weights)
+    assert below == pytest.approx([-2.0 * math.log2(rank + 1) for rank in ranks])
+
+
+def test_what_nothing_has_ranked_gets_nothing_of_a_first_stage() -> None:
+    weights = {"lexical": 0.3, "learned": 2.0}
+    assert first_stage_share("Paris", TEXTS, [1.0] * 5, [1, 2, 3, 4, 5], **weights).tolist() == [0.0] * 5
+    assert first_stage_share("Paris", TEXTS[:1], [1.0], [1], **weights).tolist() == [0.0]
+    assert first_stage_share("Paris", [], [], [], **weights).tolist() == []
+
+
+def test_scores_count_by_their_distance_and_not_by_their_scale() -> None:
+    assert by_score([8.0, 4.0, 2.0], 2) == pytest.approx([0, -2 * math.log(2), -2 * math.log(4)])
+    assert by_score([80.0, 40.0, 20.0], 2) == pytest.approx(by_score([8.0, 4.0, 2.0], 2))
+    assert by_score([3.0, 0.0], 2).tolist() == [0.0, 0.0]
+    assert by_rank([3, 1], 0.5) == pytest.approx([-1.0, -0.5])

@@ -16,8 +16,8 @@ from transformers import AttentionInterface, PreTrainedTokenizerFast
 from rerank.errors import BadProfile, ContextTooSmall, NumericalError, StoreUnusable
 from rerank.late import documents, queries
 from rerank.late.arena import Arena
-from rerank.late.match import PAGE
 from rerank.late.reranker import LateOptions, LateReranker
+from rerank.late.types import PAGE
 from rerank.model import Model
 from rerank.packed import Prefix, Take, read_packed
 from rerank.profile import ROWS, HeadProfile, Kinds, ModelIdentity, Signal

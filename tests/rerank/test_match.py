@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from rerank.late.documents import quantised
-from rerank.late.match import PAGE, Pages, Rows, match, move_pages
+from rerank.late.match import match, move_pages
+from rerank.late.types import PAGE, Pages, Rows
 
 LENGTHS = [1, 2 * PAGE, 3 * PAGE + 5, PAGE - 1, PAGE + 1, 150]
 DEVICES = [

@@ -42,6 +42,7 @@ PROFILE = HeadProfile(
     gates=((1.0, 0.5), (0.5, 0.0), (0.5, 0.25)),
     citing=((2, 1), (0, 0)),
     lexical=0.3,
+    together=0.4,
     passage_tokens=300,
     position=320,
     provenance={"signals.model": "tiny – ünïcode", "signals.queries": 43, "signals.ridge": 0.5},
@@ -68,6 +69,7 @@ profiles = st.builds(
     ),
     st.none() | st.tuples(*[st.tuples(*[st.floats(0, 1)] * 2)] * 3),
     st.lists(heads, unique=True).map(tuple),
+    st.floats(0, 1e6),
     st.floats(0, 1e6),
     st.floats(0, 1e6),
     st.integers(1, 10**6),
@@ -97,7 +99,7 @@ def test_file_is_sorted_and_has_a_line_a_signal(tmp_path: Path) -> None:
     assert (
         '    {"head": 1, "layer": 0, "mean": 0.0, "rows": "suffix", "scale": 1.0, "weight": -0.25},' in lines
     )
-    assert json.loads(file.read_text())["version"] == 1
+    assert json.loads(file.read_text())["version"] == 2
 
 
 def test_what_follows_from_the_signals() -> None:
@@ -118,6 +120,7 @@ def test_digest_is_of_all_but_provenance() -> None:
         replace(PROFILE, gates=None),
         replace(PROFILE, citing=()),
         replace(PROFILE, lexical=0.0),
+        replace(PROFILE, together=0.0),
         replace(PROFILE, learned=7.0),
         replace(PROFILE, passage_tokens=301),
         replace(PROFILE, position=321),
@@ -173,9 +176,9 @@ Change = Callable[[dict[str, Any]], object]
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda d: d.update(version=2), ["version is 2", "reads version 1"]),
+        (lambda d: d.update(version=1), ["version is 1", "reads version 2"]),
         (lambda d: d.update(version=True), ["version is True"]),
-        (lambda d: d.update(version=1.0), ["version is 1.0"]),
+        (lambda d: d.update(version=2.0), ["version is 2.0"]),
         (lambda d: d.pop("version"), ["version is None"]),
         (lambda d: d.update(colour="red"), ["colour", "'red'", "no field", "signals"]),
         (lambda d: d.pop("model"), ["model is missing"]),

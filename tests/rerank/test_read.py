@@ -13,7 +13,7 @@ from transformers import AttentionInterface, Gemma2Config, Gemma2ForCausalLM, Pr
 
 from rerank.errors import BadHeads, BadProfile, ContextTooSmall, NumericalError, StoreUnusable
 from rerank.icr import Head, Reading
-from rerank.late.match import PAGE
+from rerank.late.types import PAGE
 from rerank.model import Model
 from rerank.profile import Group, HeadProfile, JointHead, ModelIdentity
 from rerank.read import ReadOptions, ReadReranker
@@ -171,7 +171,7 @@ class TestEqualsTheFormula:
     def test_all_heads(self, model: Model, position: int) -> None:
         profile = profile_of(model, position=position)
         scores, tokens = reference(model, profile)
-        reader = ReadReranker(model, profile)
+        reader = ReadReranker(model, profile, ReadOptions(position=position))
         reading = reader.read(QUERY, TEXTS)
         assert reading.scores == close(scores)
         assert drawn(reading) == close(tokens)
@@ -183,7 +183,7 @@ class TestEqualsTheFormula:
         gates = GATES if model.shape.kv_heads == 2 else [[*row, 0, 0, 0, 0] for row in GATES]
         profile = profile_of(model, position=position, gates=gates, joint=JOINT)
         sparsity = 0.5 if model.shape.kv_heads == 2 else 20 / 23
-        reader = ReadReranker(model, profile, ReadOptions(sparsity=sparsity))
+        reader = ReadReranker(model, profile, ReadOptions(sparsity=sparsity, position=position))
         shared = model.shape.heads // model.shape.kv_heads
         scoring = {(joint.layer, joint.head // shared) for joint in JOINT}
         seeing = {(0, 1), (2, 0), (3, 0), (3, 1)} | scoring
@@ -205,12 +205,12 @@ def test_without_joint_heads_those_of_retrieval_groups_score(small: Model) -> No
     seeing = {(0, 1), (2, 0)}
     heads = {(layer, group * 3 + n): 1.0 for layer, group in seeing for n in range(3)}
     expected, _ = reference(small, profile, seeing, heads)
-    sparse = ReadReranker(small, profile, ReadOptions(sparsity=6 / 7))
-    named = ReadReranker(small, profile_of(small), ReadOptions(retrieval=((2, 0), (0, 1))))
+    sparse = ReadReranker(small, profile, ReadOptions(sparsity=6 / 7, position=20))
+    named = ReadReranker(small, profile_of(small), ReadOptions(retrieval=((2, 0), (0, 1)), position=20))
     for reader in (sparse, named):
         assert reader.heads.groups == ((1,), (), (0,))
         assert reader.read(QUERY, TEXTS).scores == close(expected)
-    dense = ReadReranker(small, profile, ReadOptions(sparsity=0.0)).read(QUERY, TEXTS).scores
+    dense = ReadReranker(small, profile, ReadOptions(sparsity=0.0, position=20)).read(QUERY, TEXTS).scores
     assert dense == close(reference(small, profile)[0])
 
 
@@ -222,6 +222,16 @@ def test_options_take_the_place_of_the_profile(small: Model) -> None:
     assert len(drawn(reading)) == len(tokens)
     assert reading.cut == [True, True, True, False, False]
     assert ReadReranker(small, profile_of(small), ReadOptions(position=0)).read(QUERY, TEXTS).scores
+
+
+def test_the_question_stands_behind_the_longest_passage(small: Model) -> None:
+    # The profile, made for late attention, lets it stand within.
+    assert ReadReranker(small, profile_of(small, position=20)).profile.position == 30
+    assert ReadReranker(small, profile_of(small, position=50)).profile.position == 50
+    expected, _ = reference(small, profile_of(small, position=30))
+    assert ReadReranker(small, profile_of(small, position=20)).read(QUERY, TEXTS).scores == close(expected)
+    longest = ReadReranker(small, profile_of(small, passage_tokens=100_000)).profile.position
+    assert longest == small.shape.context // 2
 
 
 @pytest.fixture(scope="module")

@@ -194,6 +194,7 @@ def test_an_error_in_mid_answer_keeps_what_was_said(page: Page, serve: Serve) ->
 def test_a_service_that_is_gone_is_said_to_be_gone(page: Page, serve: Serve) -> None:
     page.goto(serve(a_pipeline()))
     page.route("**/v1/query", lambda route: route.abort())
+    expect(page.get_by_label("Your question")).to_be_focused()
     page.keyboard.type("how")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
@@ -217,6 +218,7 @@ def test_questions_are_in_the_address_and_back_goes_back(page: Page, serve: Serv
     shelf = Shelf()
     address = serve(a_pipeline(shelf))
     page.goto(address)
+    expect(page.get_by_label("Your question")).to_be_focused()
     for query in ("first & last?", "second"):
         page.get_by_label("Your question").fill(query)
         page.get_by_role("button", name="Ask").click()

@@ -22,6 +22,7 @@ def test_a_key_is_asked_for_once_it_is_missed_and_kept_for_the_tab(
     address = serve(a_pipeline(), Settings(api_keys=tmp_path / "keys"))
     page.goto(address)
     field = page.get_by_label("API key")
+    expect(page.get_by_label("Your question")).to_be_focused()
     expect(field).to_have_count(0)
     page.get_by_label("Your question").fill("how")
     page.keyboard.press("Enter")

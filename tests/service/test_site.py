@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import pytest
 
-from service.site import ASSETS, SHEETS, STYLES, TEMPLATES, TYPES, Site, modules_of
+from service.site import ASSETS, INLINE, SCRIPTS, SHEETS, STYLES, TEMPLATES, TYPES, Site, modules_of
 from tests.service.running import client_of
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ async def test_every_file_goes_out_with_its_type_and_the_policy(name: str) -> No
         assert said.headers["x-content-type-options"] == "nosniff"
         assert said.headers["referrer-policy"] == "no-referrer"
         policy = said.headers["content-security-policy"]
-        assert policy.startswith("default-src 'none'; script-src 'self';")
+        assert policy.startswith("default-src 'none'; script-src 'self' 'sha256-")
         assert "unsafe" not in policy
 
 
@@ -59,16 +59,28 @@ async def test_the_styles_of_a_page_stand_in_it_and_its_policy_knows_them_alone(
     assert len(allowed.split()) == len(SHEETS)
 
 
+async def test_the_one_script_in_a_page_is_known_to_its_policy_and_holds_the_others_back() -> None:
+    async with client_of() as client:
+        response = await client.get("/")
+    assert re.findall(r"<script>(.*?)</script>", response.text, re.DOTALL) == [SCRIPTS["later.js"]]
+    [allowed] = re.findall(r"script-src ([^;]*)", response.headers["content-security-policy"])
+    digest = base64.b64encode(sha256(SCRIPTS["later.js"].encode()).digest()).decode()
+    assert allowed.split() == ["'self'", f"'sha256-{digest}'"]
+    now = re.sub(r"<template.*?</template>", "", response.text, flags=re.DOTALL)
+    assert re.findall(r"<script[^>]* src=|modulepreload", now) == []
+
+
 def test_templates_hold_no_script_and_no_style_and_nothing_comes_from_elsewhere() -> None:
     for path in TEMPLATES.iterdir():
         text = path.read_text().replace("<style>{% include name %}</style>", "")
+        text = text.replace('<script>{% include "later.js" %}</script>', "")
         assert re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", text) == [], path.name
         # Jinja escapes what it is given, unless it is told not to.
         assert re.findall(r"\|\s*safe\b|autoescape|Markup", path.read_text()) == [], path.name
-    for path in (*ASSETS.iterdir(), *STYLES.iterdir(), *TEMPLATES.iterdir()):
+    for path in (*ASSETS.iterdir(), *INLINE.iterdir(), *STYLES.iterdir(), *TEMPLATES.iterdir()):
         addresses = re.findall(r"""https?://\w[\w.-]*|["'(]//\w[\w.-]*""", path.read_text())
         assert {address for address in addresses if "www.w3.org" not in address} == set(), path.name
-    scripts = "".join(path.read_text() for path in ASSETS.glob("*.js"))
+    scripts = "".join(path.read_text() for path in (*ASSETS.glob("*.js"), *INLINE.iterdir()))
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", scripts
     )

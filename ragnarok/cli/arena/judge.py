@@ -33,8 +33,8 @@ def judge(
 
     Each battle is judged in both orders; where the two disagree, the vote is a tie. Votes are kept as they
     come, as those of a model: run the command again after an interruption and it goes on. With
-    --openai-base-url the endpoint's model judges. At the end it is told how often the model said the same in
-    both orders.
+    --openai-base-url the endpoint's model judges. At the end it is told how often the model has said the
+    same in both orders, on all battles so far.
 
     Example: ragnarok arena judge --openai-base-url http://localhost:8000/v1 --openai-model large
     """
@@ -43,17 +43,16 @@ def judge(
 
     steps = Steps()
     boards: tuple[Board, ...] = ("answer", "evidence") if board is None else (board,)
-    kept, verdicts = 0, []
+    kept = 0
     with opened(store) as arena, _judge(model, openai_base_url, openai_model, openai_timeout, steps) as asked:
         waiting = arena.unjudged(asked.name)[:limit]
         with steps.stages(f"{len(waiting)} battles judged by {asked.name}") as progress:
             for number, battle_id in enumerate(waiting):
                 progress("battles", number, len(waiting))
-                judged = judge_battle(asked, arena.battle(battle_id), boards)
-                kept += arena.add_vote(judged.vote)
-                verdicts.append(judged.verdicts)
+                kept += arena.add_vote(judge_battle(asked, arena.battle(battle_id), boards))
             progress("battles", len(waiting), len(waiting))
-    same = {one: consistency(said[one] for said in verdicts) for one in boards if verdicts}
+        said = {one: arena.orders(one).get(asked.name) for one in boards}
+    same = {one: consistency(verdicts) for one, verdicts in said.items() if verdicts}
     if json:
         told = {one: asdict(found) for one, found in same.items()}
         print_json({"judge": asked.name, "votes": kept, "consistency": told})

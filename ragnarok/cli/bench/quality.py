@@ -3,7 +3,8 @@
 import random
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,12 @@ import typer
 from rich.markup import escape
 
 from ragnarok.cli.bench.report import show, surroundings
-from ragnarok.cli.console import Steps
+from ragnarok.cli.console import Stages, Steps
 from ragnarok.cli.options import FirstStage, Json, ModelName, ProfileFile
 from ragnarok.judged import JudgedList, JudgedRun, JudgedSet
+from ragnarok.pipeline import close_parts
 from ragnarok.seams import Reranker
+from ragnarok.trec import RunEntry, write_run
 from ragnarok.types import Hit, Mode, RankedHit
 
 MEMORY = {"cpu": 1 << 30, "cuda": 8 << 30}
@@ -29,8 +32,9 @@ def quality(
     model: ModelName = "smollm2-135m",
     profile: ProfileFile = None,
     mode: Annotated[
-        Mode, typer.Option(help="late: passages read alone; read: the question reads all; joint: one prompt.")
-    ] = "late",
+        Mode | None,
+        typer.Option(help="late: passages read alone; read: the question reads all; joint: one prompt."),
+    ] = None,
     measure: Annotated[str, typer.Option(help="As ir_measures names it.")] = "nDCG@10",
     shuffle: Annotated[int, typer.Option(help="Seed of the order that passages are given in.")] = 1,
     int8: Annotated[bool, typer.Option("--int8", help="Keep keys in one byte a number.")] = False,
@@ -46,47 +50,43 @@ def quality(
     steps = Steps()
     with steps.step("judged runs read"):
         sets = {folder: JudgedSet.open(folder) for folder in dict.fromkeys(run.folder for run in chosen)}
-    with steps.step(f"model {escape(model)} ready"):
-        reranker, digest = _reranker(model, profile, mode, int8=int8, first_stage=first_stage)
     rows: list[dict[str, object]] = []
-    for run in chosen:
-        lists = sets[run.folder].lists(run)
-        with steps.stages(run.name) as progress:
-            found: dict[str, dict[str, list[RankedHit]]] = {"given": {}, "shuffled": {}}
-            seconds: list[float] = []
-            for done, item in enumerate(lists):
-                progress("topics", done, len(lists))
-                start = time.perf_counter()
-                found["given"][item.qid] = reranker.rerank(item.query, item.hits)
-                seconds.append(time.perf_counter() - start)
-                found["shuffled"][item.qid] = reranker.rerank(item.query, _shuffled(item, shuffle))
-        before = {item.qid: list(item.hits) for item in lists}
-        qrels = sets[run.folder].qrels
-        values = [_measured(before, qrels, measure)]
-        values += [_measured(ranked, qrels, measure) for ranked in found.values()]
-        rows.append(
-            {
-                "set": run.name,
-                "topics": len(lists),
-                "measure": measure,
-                "first stage": f"{values[0]:.4f}",
-                "re-ranked": f"{values[1]:.4f}",
-                "shuffled": f"{values[2]:.4f}",
-                "s/topic": f"{statistics.median(seconds):.3f}",
-            }
-        )
-        if runs is not None:
-            from ragnarok.trec import write_run
-
-            runs.mkdir(parents=True, exist_ok=True)
-            for kind, result in found.items():
-                write_run(runs / f"{run.name.replace(':', '.')}.{kind}.trec", dict(result), mode)
-    show(rows, {"model": model, "mode": mode, "profile": digest, **surroundings()}, json=json)
+    with _opened(model, profile, mode, steps, int8=int8, first_stage=first_stage) as (reranker, digest):
+        for run in chosen:
+            lists = sets[run.folder].lists(run)
+            with steps.stages(run.name) as progress:
+                found, seconds = _reranked(reranker, lists, shuffle, progress)
+            ranked: list[Mapping[str, Sequence[Hit]]] = [{item.qid: item.hits for item in lists}]
+            ranked += found.values()
+            values = [_measured(one, sets[run.folder].qrels, measure) for one in ranked]
+            rows.append(
+                {
+                    "set": run.name,
+                    "topics": len(lists),
+                    "measure": measure,
+                    "first stage": f"{values[0]:.4f}",
+                    "re-ranked": f"{values[1]:.4f}",
+                    "shuffled": f"{values[2]:.4f}",
+                    "s/topic": f"{statistics.median(seconds):.3f}",
+                }
+            )
+            if runs is not None:
+                _write(found, runs, run.name, mode or "default")
+    show(rows, {"model": model, "mode": mode or "default", "profile": digest, **surroundings()}, json=json)
 
 
-def _reranker(
-    model: str, profile: Path | None, mode: Mode, *, int8: bool, first_stage: float | None
-) -> tuple[Reranker, str]:
+@contextmanager
+def _opened(
+    model: str,
+    profile: Path | None,
+    mode: Mode | None,
+    steps: Steps,
+    *,
+    int8: bool,
+    first_stage: float | None,
+) -> Iterator[tuple[Reranker, str]]:
+    """The re-ranker, closed at the end, and the digest of the profile that it uses."""
+    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
     from ragnarok.assemble import PipelineSettings, build_reranker
     from ragnarok.rerankers import LateAttentionReranker
     from rerank.icr import IcrOptions
@@ -94,17 +94,42 @@ def _reranker(
     from rerank.model import load_model
     from rerank.profile import read_profile
 
-    loaded = load_model(model)
-    settings = PipelineSettings(
-        mode=mode,
-        profile=None if profile is None else read_profile(profile),
-        late=LateOptions(int8=int8, memory=MEMORY[loaded.device.type]),
-        icr=IcrOptions(),
-        first_stage=first_stage,
-        evidence=0,
-    )
-    made = build_reranker(loaded, settings)
-    return made, made.reader.profile.digest if isinstance(made, LateAttentionReranker) else "none"
+    with steps.step(f"model {escape(model)} ready"):
+        loaded = load_model(model)
+        settings = PipelineSettings(
+            mode=mode,
+            profile=None if profile is None else read_profile(profile),
+            late=LateOptions(int8=int8, memory=MEMORY[loaded.device.type]),
+            icr=IcrOptions(),
+            first_stage=first_stage,
+            evidence=0,
+        )
+        made = build_reranker(loaded, settings)
+    try:
+        yield made, made.reader.profile.digest if isinstance(made, LateAttentionReranker) else "none"
+    finally:
+        close_parts(made)
+
+
+def _reranked(
+    reranker: Reranker, lists: Sequence[JudgedList], seed: int, progress: Stages
+) -> tuple[dict[str, dict[str, list[RankedHit]]], list[float]]:
+    """Every list re-ranked as it was given and shuffled, and the seconds that each took as given."""
+    found: dict[str, dict[str, list[RankedHit]]] = {"given": {}, "shuffled": {}}
+    seconds: list[float] = []
+    for done, item in enumerate(lists):
+        progress("topics", done, len(lists))
+        start = time.perf_counter()
+        found["given"][item.qid] = reranker.rerank(item.query, item.hits)
+        seconds.append(time.perf_counter() - start)
+        found["shuffled"][item.qid] = reranker.rerank(item.query, _shuffled(item, seed))
+    return found, seconds
+
+
+def _write(found: Mapping[str, Mapping[str, list[RankedHit]]], runs: Path, name: str, tag: str) -> None:
+    runs.mkdir(parents=True, exist_ok=True)
+    for kind, ranked in found.items():
+        write_run(runs / f"{name.replace(':', '.')}.{kind}.trec", ranked, tag)
 
 
 def _shuffled(item: JudgedList, seed: int) -> list[Hit]:
@@ -117,7 +142,6 @@ def _measured(
     ranked: Mapping[str, Sequence[Hit]], qrels: Mapping[str, Mapping[str, int]], measure: str
 ) -> float:
     from ragnarok.evaluate import evaluate
-    from ragnarok.trec import RunEntry
 
     run = {
         qid: [RunEntry(hit.docid, place, hit.score, "") for place, hit in enumerate(hits, start=1)]

@@ -1,16 +1,14 @@
 """`ragnarok bench speed`: how long a re-ranking call takes, and which part of it takes how long."""
 
-import random
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import count, cycle
-from pathlib import Path
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ragnarok.cli.bench.clock import Clock
+from ragnarok.cli.bench.material import profile_for, queries_of, random_llama, texts_of
 from ragnarok.cli.bench.report import show, surroundings
 from ragnarok.cli.console import Steps
 from ragnarok.cli.options import Json, ModelName, ProfileFile
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from rerank.late.reranker import LateReranker
     from rerank.model import Model
     from rerank.profile import HeadProfile
-
-DEPTH, GROUPS = 20, 8
-"""Scoring layers and KV groups of a random model's profile."""
 
 
 def speed(
@@ -48,54 +43,56 @@ def speed(
 
     steps = Steps()
     with steps.step("model ready"):
-        loaded = load_model(model) if shape is None else _random_llama(model, shape)
-        heads = _profile(loaded, profile, random=shape is not None, tokens=tokens)
+        loaded = load_model(model) if shape is None else random_llama(model, shape)
+        heads = profile_for(loaded, profile, random=shape is not None, tokens=tokens)
         memory = 6 << 30 if loaded.device.type == "cuda" else 1 << 29
         late = LateReranker(loaded, heads, LateOptions(memory=memory, host_memory=memory // 8))
-    texts = _texts(loaded, tokens, max([*map(int, passages.split(",")), 100]))
-    queries = _queries(loaded, query_tokens)
-    rows: list[dict[str, object]] = []
-
-    def timed(name: str, call: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
-        spent = []
-        for turn in range(repeats + 2):
-            before()
-            _wait(loaded)
-            start = time.perf_counter()
-            call()
-            _wait(loaded)
-            if turn >= 2:
-                spent.append(1000 * (time.perf_counter() - start))
-        spent.sort()
-        middle = statistics.median(spent)
-        tenth = spent[max(len(spent) // 10, 0)], spent[-1 - len(spent) // 10]
-        rows.append(
-            {"call": name, "median ms": f"{middle:.2f}", "10–90 % ms": f"{tenth[0]:.2f}–{tenth[1]:.2f}"}
-        )
-        steps.console.print(f"  {name}: {middle:.2f} ms", markup=False)
-        return middle
-
+    sizes = [int(size) for size in passages.split(",")]
+    texts = texts_of(loaded, tokens, max([*sizes, 100]))
+    queries = queries_of(loaded, query_tokens)
+    clock = Clock(repeats, partial(_wait, loaded), partial(steps.console.print, markup=False))
     with steps.step("measured"):
-        fresh = count()
-
-        def cold() -> None:
-            mark = next(fresh)
-            late.read(next(queries), [f"{mark} {text}" for text in texts[:100]])
-
-        timed(f"late, cold, 100 × {tokens} tokens", cold)
-        for size in map(int, passages.split(",")):
-            own = texts[:size]
-            late.warm(own)
-            timed(f"late, warm, {size} passages", partial(_call, late, queries, own))
-        _parts(late, texts, queries, timed)
-        requests = [(next(queries), texts[:100]) for _ in range(concurrent)]
-        late.warm(texts[:100])
-        one = timed(f"{concurrent} requests of 100, one at a time", lambda: [late.read(*r) for r in requests])
-        both = timed(f"{concurrent} requests of 100, together", lambda: late.read_all(requests))
-        rows[-1]["call"] = f"{rows[-1]['call']} ({one / both:.1f}× the throughput)"
+        _whole(late, texts, queries, sizes, tokens, clock)
+        _parts(late, texts, queries, clock)
+        _together(late, texts[:100], queries, concurrent, clock)
         if joint:
-            _joint(loaded, heads, texts[:100], tokens, queries, timed)
-    show(rows, {"model": shape or model, "profile": heads.digest, **surroundings()}, json=json)
+            _joint(loaded, heads, texts[:100], tokens, queries, clock)
+    show(clock.rows, {"model": shape or model, "profile": heads.digest, **surroundings()}, json=json)
+
+
+def _whole(
+    late: "LateReranker",
+    texts: Sequence[str],
+    queries: Iterator[str],
+    sizes: Sequence[int],
+    tokens: int,
+    clock: Clock,
+) -> None:
+    """Whole calls: of 100 passages that were never read, and of passages that are kept."""
+    fresh = count()
+
+    def cold() -> None:
+        mark = next(fresh)
+        late.read(next(queries), [f"{mark} {text}" for text in texts[:100]])
+
+    clock.measure(f"late, cold, 100 × {tokens} tokens", cold)
+    for size in sizes:
+        own = texts[:size]
+        late.warm(own)
+        clock.measure(f"late, warm, {size} passages", partial(_call, late, queries, own))
+
+
+def _together(
+    late: "LateReranker", texts: Sequence[str], queries: Iterator[str], concurrent: int, clock: Clock
+) -> None:
+    """Requests one by one, and as one pass."""
+    requests = [(next(queries), texts) for _ in range(concurrent)]
+    late.warm(texts)
+    one = clock.measure(
+        f"{concurrent} requests of 100, one at a time", lambda: [late.read(*r) for r in requests]
+    )
+    both = clock.measure(f"{concurrent} requests of 100, together", lambda: late.read_all(requests))
+    clock.rows[-1]["call"] = f"{clock.rows[-1]['call']} ({one / both:.1f}× the throughput)"
 
 
 def _call(late: "LateReranker", queries: Iterator[str], texts: Sequence[str]) -> None:
@@ -106,7 +103,7 @@ def _parts(
     late: "LateReranker",
     texts: Sequence[str],
     queries: Iterator[str],
-    timed: Callable[..., float],
+    clock: Clock,
 ) -> None:
     """The parts of a call: addresses, the query's pass, the match, reading documents, keys from the host."""
     import numpy as np
@@ -116,23 +113,23 @@ def _parts(
     from rerank.store.key import document_key
 
     size = len(texts)
-    timed(f"addresses of {size} passages", lambda: [document_key(late.scope, text) for text in texts])
-    timed("query pass", lambda: late.queries.read([next(queries)]))
+    clock.measure(f"addresses of {size} passages", lambda: [document_key(late.scope, text) for text in texts])
+    clock.measure("query pass", lambda: late.queries.read([next(queries)]))
     late.warm(texts)
     names = [document_key(late.scope, text) for text in texts]
     slots = late.memory.find(names)
     rows, _ = late.queries.read([next(queries)])
     pages = late.memory.pages
-    timed(f"match of {size} passages", lambda: match(rows, pages, np.zeros(size, np.int32), slots))
+    clock.measure(f"match of {size} passages", lambda: match(rows, pages, np.zeros(size, np.int32), slots))
     read = late.documents.tokenize(texts[:100])
-    timed("reading 100 passages", lambda: list(late.documents.read(read, late.null)))
+    clock.measure("reading 100 passages", lambda: list(late.documents.read(read, late.null)))
     if late.host is None:
         return
     for some in (100, 1000):
         if some <= size:
             own = texts[:some]
             late.warm(own)
-            timed(
+            clock.measure(
                 f"late, keys in pinned host memory, {some} passages",
                 partial(_call, late, queries, own),
                 before=partial(late.memory.forget, names[:some]),
@@ -146,7 +143,7 @@ def _joint(
     texts: Sequence[str],
     tokens: int,
     queries: Iterator[str],
-    timed: Callable[..., float],
+    clock: Clock,
 ) -> None:
     from rerank.icr import IcrOptions, InContextReranker
     from rerank.profile import JointHead
@@ -160,82 +157,7 @@ def _joint(
         passage_tokens=tokens,
     )
     reader = InContextReranker(model, options)
-    timed(f"joint, {len(texts)} passages, scoring heads", lambda: reader.read(next(queries), texts))
-
-
-def _random_llama(source: str, name: str) -> "Model":
-    """Random weights in the shape of Llama-3.1-8B, with the tokenizer of another model."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from rerank.model import Model, load_tokenizer
-
-    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config = LlamaConfig(
-        hidden_size=4096,
-        intermediate_size=14_336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        vocab_size=128_256,
-        max_position_embeddings=131_072,
-    )
-    with torch.device("meta"):
-        network = LlamaForCausalLM(config)
-    torch.nn.Module.to(network, torch.bfloat16)
-    network.to_empty(device=place)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.normal_(0, 0.02) if weight.dim() > 1 else weight.fill_(1.0)
-    network.model.rotary_emb = type(network.model.rotary_emb)(config, device=place)
-    return Model(name, network, load_tokenizer(source))
-
-
-def _profile(model: "Model", path: Path | None, *, random: bool, tokens: int) -> "HeadProfile":
-    """The profile to time: of a file, the model's own, or `GROUPS` groups spread to layer `DEPTH`."""
-    from rerank.late.queries import PROMPT
-    from rerank.profile import ROWS, HeadProfile, ModelIdentity, Signal, read_profile, shipped_profile
-
-    found = None if random else (read_profile(path) if path else shipped_profile(model))
-    if found is not None:
-        return found
-    depth = min(DEPTH, model.shape.layers)
-    shared = model.shape.heads // model.shape.kv_heads
-    layers = [depth - 1 - place * depth // (2 * GROUPS) for place in range(GROUPS)]
-    signals = tuple(
-        Signal(layer, (place % model.shape.kv_heads) * shared + head, rows, 0.1)
-        for place, layer in enumerate(layers)
-        for head in range(shared)
-        for rows in ROWS
-    )
-    return HeadProfile(
-        ModelIdentity.of(model), prompt=PROMPT, signals=signals, passage_tokens=tokens, position=tokens + 28
-    )
-
-
-def _texts(model: "Model", tokens: int, size: int) -> list[str]:
-    """Different texts of at least `tokens` tokens each."""
-    chance = random.Random(7)
-    words = _words(model)
-    return [" ".join(chance.choices(words, k=tokens)) for _ in range(size)]
-
-
-def _words(model: "Model") -> list[str]:
-    found = (str(model.tokenizer.decode([token])).strip() for token in range(1000, 6000))
-    return [word for word in found if word.isalpha()]
-
-
-def _queries(model: "Model", tokens: int) -> Iterator[str]:
-    """Queries of `tokens` tokens, in turn; made beforehand, for that takes milliseconds."""
-    chance = random.Random(8)
-    words = _words(model)
-    made = []
-    for _ in range(64):
-        text = ""
-        while len(model.encode([f"Query: {text}"])[0]) < tokens:
-            text += f" {chance.choice(words)}"
-        made.append(text.strip())
-    return cycle(made)
+    clock.measure(f"joint, {len(texts)} passages, scoring heads", lambda: reader.read(next(queries), texts))
 
 
 def _wait(model: "Model") -> None:

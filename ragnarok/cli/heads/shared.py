@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragnarok.cli.console import out, print_json
 from rerank.errors import ModelUnfit
-from rerank.profile import HeadProfile, ModelIdentity, read_profile, write_profile
+from rerank.profile import HeadProfile, ModelIdentity, check_profile, read_profile, write_profile
+
+if TYPE_CHECKING:
+    from rerank.model import Model
 
 
 def _place(path: Path) -> Path:
@@ -53,6 +56,20 @@ def identity(source: str) -> ModelIdentity:
 def read_into(into: Path | None) -> HeadProfile | None:
     """The profile that a new part joins, if one was named. Raises `BadProfile`."""
     return None if into is None else read_profile(into)
+
+
+def load_like(source: str, into: HeadProfile | None) -> "Model":
+    """The model, which has to be that of the profile that a new part joins.
+
+    Raises `ModelNotFound`, `ModelUnfit` and `BadProfile`.
+    """
+    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from rerank.model import load_model
+
+    loaded = load_model(source)
+    if into is not None:
+        check_profile(into, loaded)
+    return loaded
 
 
 def keep(

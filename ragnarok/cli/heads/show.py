@@ -89,6 +89,7 @@ def _facts(profile: HeadProfile, cost: int, strongest: int) -> list[tuple[str, s
             ("groups", f"{len(profile.groups)} of {model.layers * model.kv_heads}: {groups}"),
             ("document token", f"{cost:,} bytes"),
             ("first stage", f"{profile.lexical:g} lexical, {profile.learned:g} learned"),
+            ("together", f"{profile.together:g}"),
             ("signals", f"{len(ranked)}, the strongest:"),
             *(("", f"{s.layer}-{s.head} {s.rows:6} {s.weight:+.4f}") for s in ranked[:strongest]),
         ]

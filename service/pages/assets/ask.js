@@ -129,12 +129,12 @@ $("stop").addEventListener("click", () => {
   asking?.abort();
   question.focus();
 });
-addEventListener("popstate", read);
+addEventListener("popstate", () => read());
 
-/** Ask what the address asks, so that links can be shared. */
-function read() {
+/** Ask what the address asks, so that links can be shared; else what was typed before this script was there stays. */
+function read(typed = "") {
   const query = new URLSearchParams(location.search).get("q")?.trim() ?? "";
-  question.value = query;
+  question.value = query || typed;
   grow(question);
   if (query) return start(query);
   asking?.abort();
@@ -144,4 +144,4 @@ function read() {
   question.focus();
 }
 
-read();
+read(question.value);

@@ -184,14 +184,14 @@ function busy(on) {
   $("battle").ariaBusy = String(on);
 }
 
-/** Show what the address names. */
-function read() {
+/** Show what the address names; the question typed before this script was there stays. */
+function read(typed = "") {
   const id = /^\/battle\/([^/]+)$/.exec(location.pathname)?.[1];
   if (id) return look(decodeURIComponent(id));
   renew();
   setForm(true);
   document.title = "Battle · Ragnarok";
-  question.value = new URLSearchParams(location.search).get("q") ?? "";
+  question.value = new URLSearchParams(location.search).get("q") ?? typed;
   grow(question);
   (topics?.value ? $("draw") : question).focus();
 }
@@ -214,7 +214,7 @@ vote.addEventListener("change", () => {
 $("next").addEventListener("click", next);
 $("stop").remove();
 sendOnEnter(question);
-addEventListener("popstate", read);
+addEventListener("popstate", () => read());
 
 addEventListener("keydown", (event) => {
   const { target, key, code, shiftKey, ctrlKey, altKey, metaKey, repeat } = event;
@@ -235,4 +235,4 @@ addEventListener("keydown", (event) => {
   }
 });
 
-read();
+read(question.value);

@@ -80,17 +80,19 @@ $("stop").addEventListener("click", () => {
   question.focus();
 });
 sendOnEnter(question);
-addEventListener("popstate", read);
+addEventListener("popstate", () => read());
 
-function read() {
+/** Ask what the address asks; else what was typed before this script was there stays. */
+function read(typed = "") {
   const asked = new URLSearchParams(location.search);
-  question.value = asked.get("q") ?? "";
+  const query = asked.get("q");
+  question.value = query ?? typed;
   for (const side of ["a", "b"]) if (asked.get(side)) $(side).value = asked.get(side);
   grow(question);
-  if (question.value && $("a").value && $("b").value) return start();
+  if (query && $("a").value && $("b").value) return start();
   asking?.abort();
   clear();
   question.focus();
 }
 
-read();
+read(question.value);

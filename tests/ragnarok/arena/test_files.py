@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragnarok.arena import codec
+from ragnarok.arena import codec, forms
 from ragnarok.arena.files import COLUMNS, export_csv, export_jsonl, import_jsonl
 from ragnarok.arena.store import ArenaStore, Counts
 from ragnarok.arena.types import OUTCOMES, Vote
@@ -26,7 +26,9 @@ def full(tmp_path: Path) -> Iterator[ArenaStore]:
     made = ArenaStore(str(tmp_path / "full.db"))
     made.add_all(many(10))
     made.add_battle(a_battle("=1+1", topics="@set"))
-    made.add_vote(Vote("b0", "a judge", "model", NOON, None, "both_bad"))
+    made.add_vote(
+        Vote("b0", "a judge", "model", NOON, None, "both_bad", evidence_orders=("both_bad", "both_bad"))
+    )
     yield made
     made.close()
 
@@ -63,6 +65,8 @@ def test_a_row_says_who_met_and_what_was_said(full: ArenaStore, tmp_path: Path) 
     assert (first["voter"], first["kind"], first["answer"], first["evidence"]) == ("v0", "human", "a", "tie")
     assert first["cast"] == "2026-05-01T12:00:00.123456+00:00"
     assert (rows[10]["kind"], rows[10]["answer"]) == ("model", "")
+    assert [rows[10][f"{board}_consistent"] for board in ("answer", "evidence")] == ["", "yes"]
+    assert first["answer_consistent"] == ""
     unvoted = rows[11]
     assert (unvoted["battle_id"], unvoted["topics"], unvoted["voter"]) == ("'=1+1", "'@set", "")
     text = (tmp_path / "votes.csv").read_text()
@@ -114,6 +118,9 @@ def lines() -> list[str]:
         ('"battle_id": "b1", "created"', '"battle_id": "b\\n1", "created"', "all of them printable"),
         ('"reranker": "late"', '"reranker": "other"', "line 2: digest .* is not that of the components"),
         ('"hits": [', '"hits": [[], ', "a hit is no JSON object"),
+        ('"score": 1.5', f'"score": {10**400}', "line 4: side a: score is no finite number but 1000"),
+        ('"answer_orders": null', '"answer_orders": ["a"]', "line 5: answer_orders is two verdicts"),
+        ('"answer_orders": null', '"answer_orders": ["a", "b"]', "line 5: answer_orders is a model's alone"),
     ],
 )
 def test_a_wrong_line_is_named_and_nothing_is_imported(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -143,7 +150,7 @@ votes = st.builds(
     Vote,
     battle_id=words,
     voter=words,
-    kind=st.sampled_from(codec.KINDS),
+    kind=st.sampled_from(forms.KINDS),
     cast=st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)).map(lambda one: one.replace(tzinfo=UTC)),
     answer=st.sampled_from(OUTCOMES),
     evidence=st.none() | st.sampled_from(OUTCOMES),

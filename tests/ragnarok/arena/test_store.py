@@ -123,14 +123,61 @@ def test_times_of_every_zone_are_kept_in_utc(begun: ArenaStore) -> None:
     assert begun.columns().cast.tolist() == [pytest.approx(-0.999999)]
 
 
-@pytest.mark.parametrize("table", ["systems", "battles", "records", "votes"])
+JUDGED = Vote("b1", "m", "model", NOON, "tie", "b", (), ("a", "a"), ("b", "a"))
+
+
+def test_what_a_judge_said_in_both_orders_is_kept(begun: ArenaStore, url: str) -> None:
+    assert begun.add_vote(JUDGED)
+    assert begun.add_vote(a_vote())
+    begun.add_battle(a_battle("b2"))
+    one = replace(JUDGED, battle_id="b2", answer="tie", answer_orders=("tie", "tie"))
+    half = replace(JUDGED, voter="other", answer=None, answer_orders=None)
+    assert begun.add_many([], [one, half, JUDGED]) == Counts(votes=2)
+    again = ArenaStore(url)
+    assert again.votes_on("b1") == [JUDGED, a_vote(), half]
+    assert again.orders("answer") == {"m": [("a", "a"), ("tie", "tie")]}
+    assert again.orders("evidence") == {"m": [("b", "a")] * 2, "other": [("b", "a")]}
+    again.close()
+    for other in (None, ("b", "b")):
+        with pytest.raises(ArenaConflict, match="'m' voted otherwise"):
+            begun.add_many([], [replace(JUDGED, answer_orders=other)])
+
+
+@pytest.mark.parametrize(
+    ("vote", "says"),
+    [
+        (replace(JUDGED, answer="a"), "answer_orders is a, a, which is 'tie' and not 'a'"),
+        (replace(JUDGED, answer=None), "answer_orders is a, a, which is 'tie' and not None"),
+        (replace(JUDGED, kind="human"), "a model's alone, and this is a human's"),
+    ],
+)
+def test_verdicts_that_do_not_give_the_vote_are_refused(begun: ArenaStore, vote: Vote, says: str) -> None:
+    with pytest.raises(BadFormat, match=says):
+        begun.add_vote(vote)
+    assert begun.counts().votes == 0
+
+
+def test_a_database_without_verdicts_gets_their_table(begun: ArenaStore, url: str) -> None:
+    begun.add_vote(a_vote())
+    engine = create_engine(read_url(url))
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE orders"))
+    engine.dispose()
+    again = ArenaStore(url)
+    assert again.votes_on("b1") == [a_vote()]
+    assert again.add_vote(JUDGED)
+    assert again.orders("answer") == {"m": [("a", "a")]}
+    again.close()
+
+
+@pytest.mark.parametrize("table", ["systems", "battles", "records", "votes", "orders"])
 @pytest.mark.parametrize("change", ["DELETE FROM {}", "UPDATE {} SET {} = {}"])
 def test_the_database_refuses_to_change_or_delete(
     begun: ArenaStore, url: str, table: str, change: str
 ) -> None:
-    begun.add_vote(a_vote())
+    begun.add_vote(JUDGED)
     engine = create_engine(read_url(url))
-    column = "battle" if table == "records" else "id"
+    column = {"records": "battle", "orders": "vote"}.get(table, "id")
     with pytest.raises(DBAPIError, match=f"{table} only grows"), engine.begin() as connection:
         connection.execute(text(change.format(table, column, column)))
     engine.dispose()

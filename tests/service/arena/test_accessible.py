@@ -43,6 +43,7 @@ def test_no_page_has_a_serious_fault(
     assert faults(page) == []
     page.goto(f"{address}/battle")
     assert faults(page) == []
+    expect(page.get_by_label("Your question")).to_be_focused()
     page.get_by_label("Your question").fill("How?")
     page.get_by_role("button", name="Begin").click()
     expect(page.locator("#vote")).to_be_visible()

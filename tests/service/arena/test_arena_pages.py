@@ -19,7 +19,8 @@ pytestmark = pytest.mark.browser
 
 
 def begin(page: Page, question: str = "How do I sort?") -> None:
-    """Begin a battle from the form."""
+    """Begin a battle from the form, once its script is there: it comes after the page."""
+    expect(page.get_by_label("Your question")).to_be_focused()
     page.get_by_label("Your question").fill(question)
     page.get_by_role("button", name="Begin").click()
 
@@ -260,6 +261,7 @@ def test_whatever_models_say_is_text(page: Page, there: There) -> None:
 def test_comparing_tells_everything_and_keeps_nothing(page: Page, there: There, store_path: Path) -> None:
     broken = Actor("broken", error=RuntimeError("hidden"))
     page.goto(f"{there(Actor('left'), Actor('right'), broken)}/compare")
+    expect(page.get_by_label("Your question")).to_be_focused()
     page.get_by_label("Right", exact=True).select_option("system-right")
     page.get_by_label("Your question").fill("How?")
     page.keyboard.press("Enter")

@@ -45,6 +45,7 @@ def test_no_byte_tells_who_is_who_before_the_vote(page: Page, there: There) -> N
     actors = Actor("left", sentences=named), Actor("right", sentences=named, whole=True)
     wire = Wire(page)
     page.goto(f"{there(*actors)}/battle")
+    expect(page.get_by_label("Your question")).to_be_focused()
     page.get_by_label("Your question").fill("How do I sort?")
     page.get_by_role("button", name="Begin").click()
     expect(page.locator("#vote")).to_be_visible()

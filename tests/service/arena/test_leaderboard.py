@@ -15,7 +15,7 @@ from ragnarok.arena.files import import_jsonl
 from ragnarok.arena.simulate import Scenario, simulate
 from ragnarok.arena.staged import staged
 from ragnarok.arena.store import ArenaStore
-from ragnarok.arena.types import Battle, Outcome, Output, System, Vote
+from ragnarok.arena.types import Battle, Outcome, Output, System, Verdicts, Vote
 from ragnarok.types import Answer
 from tests.service.arena.conftest import Here
 from tests.service.arena.test_battles import begin, vote
@@ -57,11 +57,12 @@ async def board(client: httpx.AsyncClient, address: str = "") -> str:
     return response.text
 
 
-def judge(place: Path, *said: Outcome) -> None:
-    """Have a model vote on the first battles of `fill`."""
+def judge(place: Path, *said: Outcome, orders: Verdicts | None = None) -> None:
+    """Have a model vote on the first battles of `fill`; `orders` are its verdicts each time."""
     store = ArenaStore(str(place))
     for day, outcome in enumerate(said):
-        store.add_vote(Vote(f"battle-{day}", "model-1", "model", DAY, outcome))
+        vote = Vote(f"battle-{day}", "model <1>", "model", DAY, outcome, answer_orders=orders)
+        store.add_vote(vote)
     store.close()
 
 
@@ -74,6 +75,30 @@ async def test_it_says_how_well_models_agree_with_people(here: Here, store_path:
     async with here() as client:
         assert "the same of 75 % of the 4 battles that both voted on: Cohen's κ 0.60" in await board(client)
         assert "Cohen" not in await board(client, "?board=evidence")
+
+
+async def test_it_says_how_often_a_model_agrees_with_itself(here: Here, store_path: Path) -> None:
+    fill(store_path, [XY] * 4)
+    judge(store_path, "a", "a", "a", orders=("a", "b"))
+    store = ArenaStore(str(store_path))
+    store.add_vote(Vote("battle-3", "model <1>", "model", DAY, "tie", answer_orders=("a", "a")))
+    store.close()
+    async with here() as client:
+        page = await board(client)
+        record = (await client.get("/v1/arena/leaderboard")).json()
+        other = (await client.get("/v1/arena/leaderboard?board=evidence")).json()
+        lines = (await client.get("/v1/arena/battles.jsonl")).text.splitlines()
+        rows = list(csv.DictReader(io.StringIO((await client.get("/v1/arena/battles.csv")).text)))
+    # Wilson's interval of 3 of 4.
+    told = "75 % of the 4 battles that it judged in both orders (30 to 95 %)"
+    assert f"model &lt;1&gt; says the same when the sides change on {told}" in page
+    one = record["consistency"]["model <1>"]
+    assert (one["pairs"], one["consistent"], one["left"]) == (4, 0.75, 0.25)
+    assert (record["agreement"]["battles"], record["agreement"]["agreeing"]) == (4, 0.75)
+    assert (other["agreement"], other["consistency"]) == (None, {})
+    said = [vote["answer_orders"] for line in lines if (vote := json.loads(line).get("vote"))]
+    assert said == [None] * 4 + [["a", "b"]] * 3 + [["a", "a"]]
+    assert [row["answer_consistent"] for row in rows] == [""] * 4 + ["yes"] * 3 + ["no"]
 
 
 async def test_without_votes_it_says_so(here: Here) -> None:
