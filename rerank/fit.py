@@ -310,7 +310,7 @@ class _Problem:
             yield columns
 
     def quality(self, columns: Array, alpha: float) -> tuple[float, dict[str, float]]:
-        """Cross-validated nDCG@10 at the best rank weight: the mean over sources, and by source."""
+        """Cross-validated nDCG@10 at the first stage's best weight: the mean over sources, and by source."""
         scores = self._held_out(columns, alpha)
         weight = self._best(scores, learned=False, ranks=False)
         by_source = self._by_source(lambda place: scores[place], weight, learned=False, ranks=False)

@@ -54,7 +54,10 @@ class LateAttentionReranker:
         """
         texts = [hit.passage.contents for hit in hits]
         found = self.batcher.read(query, texts)
-        beside = self._together(query, hits) if self._is_whole(hits) else self._first_stage(query, hits)
+        beside = self._first_stage(query, hits)
+        if self.joint is not None and len(hits) <= TOGETHER and len({hit.score for hit in hits}) == 1:
+            drawn = self.joint.read(query, texts).scores
+            beside += self.reader.profile.together * np.asarray(drawn, float)
         scores = (np.asarray(found.scores, float) + beside).tolist()
         order = best_first(hits, scores)
         best = order[: self.evidence]
@@ -90,16 +93,6 @@ class LateAttentionReranker:
         return {
             place: highlights(hits[place], one.tokens) for place, one in zip(best, explained, strict=True)
         }
-
-    def _is_whole(self, hits: Sequence[Hit]) -> bool:
-        """Whether the list is read in one prompt, too."""
-        return self.joint is not None and len(hits) <= TOGETHER and len({hit.score for hit in hits}) == 1
-
-    def _together(self, query: str, hits: Sequence[Hit]) -> Floats:
-        """What one prompt of all hits adds to each one's score."""
-        assert self.joint is not None
-        drawn = self.joint.read(query, [hit.passage.contents for hit in hits]).scores
-        return self.reader.profile.together * np.asarray(drawn, float)
 
     def _first_stage(self, query: str, hits: Sequence[Hit]) -> Floats:
         """What the first stage adds to each hit's score."""
