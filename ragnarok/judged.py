@@ -4,7 +4,7 @@
 named `FOLDER:NAME`, with options after commas: `depth=100` hits of a topic, `weight=3` what its lists count,
 `judged` to add the topic's judged passages to the list, `learned` where the run's system knew more than
 words, `unranked` where the run's order says nothing (its scores are then all 0), `teacher=NAME` to grade by
-the ranks of another run instead of judgments.
+the ranks of another run instead of judgments, or by the mean of several where it is given again.
 """
 
 import math
@@ -22,9 +22,6 @@ from ragnarok.types import Hit, Passage
 FLAGS = ("judged", "learned", "unranked")
 """Options of a judged run that take no value."""
 
-TAUGHT = 50
-"""Hits of a teaching run that have a grade."""
-
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
@@ -37,7 +34,7 @@ class JudgedRun:
     judged: bool = False
     learned: bool = False
     unranked: bool = False
-    teacher: str | None = None
+    teachers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -50,13 +47,13 @@ class JudgedRun:
         place, *options = text.split(",")
         folder, colon, run = place.rpartition(":")
         values: dict[str, float | bool] = {}
-        teacher = None
+        teachers: tuple[str, ...] = ()
         for option in options:
             key, equals, value = option.partition("=")
             if key in FLAGS and not equals:
                 values[key] = True
             elif key == "teacher" and value:
-                teacher = value
+                teachers += (value,)
             elif key in ("depth", "weight") and value.replace(".", "", 1).isdigit():
                 values[key] = int(value) if key == "depth" and value.isdigit() else float(value)
             else:
@@ -74,7 +71,7 @@ class JudgedRun:
             judged=bool(values.get("judged", False)),
             learned=bool(values.get("learned", False)),
             unranked=bool(values.get("unranked", False)),
-            teacher=teacher,
+            teachers=teachers,
         )
 
 
@@ -96,27 +93,35 @@ class JudgedSet:
     folder: Path
     passages: dict[str, Passage]
     queries: dict[str, str]
-    qrels: Qrels
+    qrels: Qrels | None
+
+    @property
+    def judgments(self) -> Qrels:
+        """The folder's judgments. Raises `NotFound` where there are none."""
+        if self.qrels is None:
+            raise NotFound(f"{self.folder} has no qrels.tsv: add it, or let another run teach (teacher=RUN)")
+        return self.qrels
 
     @classmethod
     def open(cls, folder: Path) -> "JudgedSet":
-        """Read a folder. Raises `NotFound`, `BadFormat` and `CorpusError`."""
+        """Read a folder; it needs no judgments. Raises `NotFound`, `BadFormat` and `CorpusError`."""
         queries = {
             topic.qid: clean_query(topic.text) for topic in read_topics(_file(folder, "queries.jsonl"))
         }
         corpus = _file(folder, "corpus.jsonl.gz", "corpus.jsonl")
         passages = {passage.docid: passage for passage in read_corpus(corpus)}
-        return cls(folder, passages, queries, read_qrels(_file(folder, "qrels.tsv")))
+        qrels = folder / "qrels.tsv"
+        return cls(folder, passages, queries, read_qrels(qrels) if qrels.is_file() else None)
 
     def run(self, name: str) -> Run:
         """One of the folder's runs."""
         return read_run(_file(self.folder, f"run.{name}.trec.gz", f"run.{name}.trec"))
 
     def lists(self, chosen: JudgedRun) -> list[JudgedList]:
-        """Every judged topic that the run ranks; passages without text are left out."""
+        """Every judged topic that the run ranks; passages without text are left out. Raises `NotFound`."""
         found = []
         every: Mapping[str, Mapping[str, float]] = (
-            self.qrels if chosen.teacher is None else _taught(self.run(chosen.teacher))
+            _taught([self.run(name) for name in chosen.teachers]) if chosen.teachers else self.judgments
         )
         for qid, entries in self.run(chosen.run).items():
             judgments = dict(every.get(qid, {}))
@@ -148,15 +153,15 @@ def _file(folder: Path, *names: str) -> Path:
     raise NotFound(f"{folder} has no {' or '.join(names)}: a judged set has BEIR's layout (docs/heads.md)")
 
 
-def _taught(run: Run) -> dict[str, dict[str, float]]:
-    """Grades by a run's ranks: 1 for its first hit, falling with the rank's logarithm to 0 for its 51st."""
-    return {
-        qid: {
-            entry.docid: max(0.0, 1 - math.log2(rank + 1) / math.log2(TAUGHT + 2))
-            for rank, entry in enumerate(entries, start=1)
-        }
-        for qid, entries in run.items()
-    }
+def _taught(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Grades by ranks, the mean over runs: 1 / log2(rank + 1), as nDCG discounts them."""
+    taught: dict[str, dict[str, float]] = {}
+    for run in runs:
+        for qid, entries in run.items():
+            own = taught.setdefault(qid, {})
+            for rank, entry in enumerate(entries, start=1):
+                own[entry.docid] = own.get(entry.docid, 0.0) + 1 / math.log2(rank + 1) / len(runs)
+    return taught
 
 
 def best_grades(judgments: Sequence[float], depth: int = 10) -> list[float]:

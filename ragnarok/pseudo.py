@@ -13,7 +13,7 @@ from collections import Counter
 from indexes import open_index
 from ragnarok.query import clean_query
 from ragnarok.types import Passage
-from rerank.fit import RankedList
+from rerank.ridge import RankedList
 
 RIVALS = 20
 """Hits of a drawn query that make a list."""

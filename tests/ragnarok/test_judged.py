@@ -1,6 +1,7 @@
 """Judged sets: how they are named, and the lists that are made of them."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,16 @@ def test_lists(folder: Path) -> None:
 
 def test_another_run_teaches(folder: Path) -> None:
     grades = {docid: grade for docid, _, _, grade in lists_of(folder, "bm25,teacher=other")}
-    assert grades["d2"] > grades["d1"] > 0
+    assert grades == {"d2": 1.0, "d1": pytest.approx(1 / math.log2(3))}
+    both = lists_of(folder, "bm25,teacher=other,teacher=bm25")
+    assert [grade for *_, grade in both] == [pytest.approx((1 + 1 / math.log2(3)) / 2)] * 2
+
+
+def test_no_judgment_is_needed_where_a_run_teaches(folder: Path) -> None:
+    (folder / "qrels.tsv").unlink()
+    assert next(grade for *_, grade in lists_of(folder, "bm25,teacher=bm25")) == 1.0
+    with pytest.raises(NotFound, match=r"no qrels\.tsv: add it, or let another run teach"):
+        lists_of(folder, "bm25")
 
 
 def test_names(folder: Path) -> None:

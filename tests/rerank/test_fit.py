@@ -1,13 +1,17 @@
 """Fitting weights: what is read equals what late attention scores, and a planted signal is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rerank.errors import BadProfile
-from rerank.fit import FOLDS, FitOptions, RankedList, SignalReader, fit_signals, ndcg
+from rerank.fit import FitOptions, fit_signals
 from rerank.late.reranker import LateReranker
 from rerank.model import Model
 from rerank.profile import ROWS
+from rerank.ridge import FOLDS, RANK_WEIGHTS, Problem, RankedList, ndcg
+from rerank.signals import SignalReader
 
 WORDS = ["tower", "paris", "banana", "river", "cable", "stone", "paper", "music", "glass", "lemon"]
 
@@ -34,7 +38,7 @@ def test_the_profile_scores_as_the_signals_that_it_was_fitted_on(small: Model) -
     assert len(profile.groups) == 3
     assert profile.depth <= 3
     assert [count for count, _ in report.path][-1] == 3
-    signals = SignalReader(small, 3, OPTIONS).read(data[0].query, data[0].texts)
+    signals = SignalReader(small, 3, passage_tokens=40, position=64).read(data[0].query, data[0].texts)
     expected = np.zeros(len(data[0].texts))
     for s in profile.signals:
         column = (ROWS.index(s.rows) * 3 + s.layer) * small.shape.heads + s.head
@@ -67,6 +71,27 @@ def test_what_cannot_be_fitted_is_refused(small: Model) -> None:
     alike = [RankedList(e.query, e.texts, [1.0] * 5, e.ranks, e.scores, e.ideal, e.source) for e in lists(10)]
     with pytest.raises(BadProfile, match="nothing to tell apart"):
         fit_signals(small, alike, OPTIONS)
+
+
+@pytest.mark.parametrize(("learned", "weight"), [(False, 0.0), (True, RANK_WEIGHTS[-1])])
+def test_where_lists_cannot_tell_weights_apart_the_kind_of_first_stage_does(
+    learned: bool, weight: float
+) -> None:
+    """Attention and first stage agree wholly, so that every weight is as good."""
+    data = lists(10, learned=False) + lists(10, learned=True, weight=0.0)
+    agreeing = [replace(entry, ranks=[5, 4, 3, 2, 1], scores=[1.0, 2.0, 3.0, 4.0, 5.0]) for entry in data]
+    features = [np.asarray(entry.grades, float)[:, None].repeat(4, axis=1) for entry in agreeing]
+    problem = Problem(agreeing, features, heads=1, kv_heads=1)
+    assert problem.first_stage_weight(np.arange(4), 1.0, learned=learned) == weight
+
+
+def test_a_clearly_better_weight_is_taken() -> None:
+    """Attention says nothing, and the first stage all."""
+    told = [replace(entry, scores=[1.0, 2.0, 3.0, 4.0, 50.0]) for entry in lists(10)]
+    noise = np.random.default_rng(3)
+    features = [noise.normal(size=(5, 4)) for _ in told]
+    problem = Problem(told, features, heads=1, kv_heads=1)
+    assert problem.first_stage_weight(np.arange(4), 1.0, learned=False) >= 1.0
 
 
 def test_ndcg_by_hand() -> None:

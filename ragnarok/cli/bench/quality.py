@@ -58,7 +58,7 @@ def quality(
                 found, seconds = _reranked(reranker, lists, shuffle, progress)
             ranked: list[Mapping[str, Sequence[Hit]]] = [{item.qid: item.hits for item in lists}]
             ranked += found.values()
-            values = [_measured(one, sets[run.folder].qrels, measure) for one in ranked]
+            values = [_measured(one, sets[run.folder].judgments, measure) for one in ranked]
             rows.append(
                 {
                     "set": run.name,

@@ -16,8 +16,9 @@ from ragnarok.judged import JudgedList, JudgedRun, JudgedSet, best_grades
 from rerank.profile import HeadProfile, Note
 
 if TYPE_CHECKING:
-    from rerank.fit import FitOptions, FitReport, RankedList
+    from rerank.fit import FitOptions, FitReport
     from rerank.model import Model
+    from rerank.ridge import RankedList
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def _judged_lists(chosen: Sequence[JudgedRun], seed: int) -> "Iterator[RankedLis
 
 def _shuffled(item: JudgedList, run: JudgedRun, seed: int) -> "RankedList":
     """A list to fit on, in an order of its own, with grades from 0 to 1."""
-    from rerank.fit import RankedList
+    from rerank.ridge import RankedList
 
     order = list(range(len(item.hits)))
     random.Random(f"{seed} {item.qid}").shuffle(order)
