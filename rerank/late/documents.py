@@ -19,6 +19,7 @@ from rerank.model import Model
 from rerank.observe import AttentionCall
 from rerank.packed import Prefix, read_packed
 from rerank.profile import HeadProfile
+from rerank.steady import steady
 from rerank.transfer import send
 
 BATCH_TOKENS = {"cuda": 16_384, "cpu": 2_048}
@@ -130,7 +131,8 @@ class DocumentReader:
             if call.layer in self._groups:
                 taken.append(key[:, self._groups[call.layer]])
 
-        read_packed(self._model, self._prefix, documents, self._last, take)
+        with steady(self._model.device):
+            read_packed(self._model, self._prefix, documents, self._last, take)
         keys = torch.cat(taken, dim=1)
         scales = None
         if self._dtype == torch.int8:

@@ -121,8 +121,8 @@ def match_on_gpu(rows: Rows, pages: Pages, queries: np.ndarray, slots: np.ndarra
             pages.keys if pages.scales is None else pages.scales, pages.table, pages.lengths,
             placed[0], placed[1], out, rows.scale, pages.table.shape[1], groups * dim, rows.vectors.shape[1],
             groups=groups, dims=dim, width=max(16, triton.next_power_of_2(dim)),
-            row_block=32 if exact else 64, token_block=64, page_tokens=PAGE,
-            quantised=pages.scales is not None, exact=exact, num_warps=4,
+            row_block=32 if exact else 64, token_block=32, page_tokens=PAGE,
+            quantised=pages.scales is not None, exact=exact, num_warps=4, num_stages=1,
         )  # fmt: skip
     return out.sum(dim=1)
 

@@ -21,6 +21,7 @@ from rerank.observe import AttentionCall
 from rerank.packed import Layout, Prefix, read_prefix, run_packed, spread
 from rerank.profile import HeadProfile
 from rerank.prompt import ChatFrame
+from rerank.steady import steady
 from rerank.transfer import send
 
 PROMPT = "late-1"
@@ -32,8 +33,8 @@ INSTRUCTION = "Please find information that are relevant to the following query 
 MARK = "Query: "
 NULL_QUERY = "N/A"
 
-BUCKET = 32
-"""Recorded runs come in multiples of this many rows."""
+BUCKET, FEWEST = 64, 128
+"""Recorded runs come in multiples of this many rows, and in that many at least: fewer are no faster."""
 
 RECORDED = 2048
 """Rows that run at once, and no more are recorded; a longer query runs alone."""
@@ -131,7 +132,7 @@ class QueryReader:
             run = _Run(self, total, len(tokens))
             run.load(tokens)
             return run()
-        rows, count = -(-total // BUCKET) * BUCKET, 1 << (len(lengths) - 1).bit_length()
+        rows, count = max(FEWEST, -(-total // BUCKET) * BUCKET), 1 << (len(lengths) - 1).bit_length()
         if (rows, count) not in self._recorded:
             self._recorded[rows, count] = _Recorded(self, rows, count)
         vectors, own = self._recorded[rows, count](tokens)
@@ -231,7 +232,8 @@ class _Run:
                 own.append(own_mass(query, front, key, heads, groups, first, call.scaling))
 
         layout = Layout(self._lengths, self._rows, prefix.length, starts.int(), keys, key_starts.int())
-        run_packed(reader._model, prefix, tokens[None], positions[None], layout, reader._last, take)
+        with steady(reader._model.device):
+            run_packed(reader._model, prefix, tokens[None], positions[None], layout, reader._last, take)
         return torch.cat(vectors, dim=1).contiguous(), torch.cat(own, dim=1)
 
 
