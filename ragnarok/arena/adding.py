@@ -1,22 +1,22 @@
 """How systems, battles and votes are added: what is there already stays, and must be the same.
 
-Every function works in a writer's transaction, and says how many rows were new. Knows nothing of how
-transactions begin and end, or of how rows are made and read.
+Every function works in a writer's transaction, and says what was new. Knows nothing of how transactions begin
+and end, or of how rows are made and read.
 """
 
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Executable, Table, func, select
+from sqlalchemy.dialects import sqlite
 
 from ragnarok.arena.rows import BattleRow, SystemRow, VoteRow
 from ragnarok.arena.tables import ORDERS, battles, orders, records, systems, votes
-from ragnarok.arena.types import STYLE
 from ragnarok.errors import ArenaConflict, NotFound
 
-Values = dict[str, Any]
+Values = tuple[Any, ...]
+"""Of a table's first columns, in their order."""
 
 
 def add_systems(connection: Connection, added: Sequence[SystemRow]) -> int:
@@ -29,7 +29,7 @@ def add_systems(connection: Connection, added: Sequence[SystemRow]) -> int:
     for row in added:
         if (kept := there.get(row.name)) is None:
             there[row.name] = row.digest
-            new.append({"id": number + len(new), "name": row.name, "record": row.record})
+            new.append((number + len(new), row.name, row.record))
         elif kept != row.digest:
             raise ArenaConflict(
                 f"the system {row.name!r} is kept with another configuration ({kept}, not {row.digest}); "
@@ -40,20 +40,25 @@ def add_systems(connection: Connection, added: Sequence[SystemRow]) -> int:
     return len(new)
 
 
-def add_battles(connection: Connection, added: Sequence[BattleRow]) -> int:
-    """Add battles. Raises `ArenaConflict`, and `NotFound` for a system that is not there."""
+def add_battles(connection: Connection, added: Sequence[BattleRow]) -> dict[str, int]:
+    """Add battles; gives the numbers of those that were new.
+
+    Raises `ArenaConflict`, and `NotFound` for a system that is not there.
+    """
     if not added:
-        return 0
+        return {}
     known = _systems(connection)
     there = _records(connection, [row.battle_id for row in added])
     number = _next(connection, battles)
+    numbers: dict[str, int] = {}
     new: list[Values] = []
     texts: list[Values] = []
     for row in added:
         if (kept := there.get(row.battle_id)) is None:
             there[row.battle_id] = row.record
+            numbers[row.battle_id] = number + len(new)
+            texts.append((number + len(new), row.record))
             new.append(_battle(row, number + len(new), known))
-            texts.append({"battle": new[-1]["id"], "record": row.record})
         elif kept != row.record:
             raise ArenaConflict(
                 f"the battle {row.battle_id!r} is kept with another content; nothing kept is changed: "
@@ -62,15 +67,19 @@ def add_battles(connection: Connection, added: Sequence[BattleRow]) -> int:
     if new:
         _insert(connection, battles, new)
         _insert(connection, records, texts)
-    return len(new)
+    return numbers
 
 
-def add_votes(connection: Connection, added: Sequence[VoteRow]) -> int:
-    """Add votes. Raises `ArenaConflict` for another vote of a voter, and `NotFound` for a battle."""
+def add_votes(connection: Connection, added: Sequence[VoteRow], fresh: Mapping[str, int]) -> int:
+    """Add votes; `fresh` has the numbers of battles that nobody can have voted on yet.
+
+    Raises `ArenaConflict` for another vote of a voter, and `NotFound` for a battle.
+    """
     if not added:
         return 0
-    numbers = _numbers(connection, {row.battle_id for row in added})
-    there = _voted(connection, {number: battle_id for battle_id, number in numbers.items()})
+    old = _numbers(connection, {row.battle_id for row in added} - fresh.keys())
+    there = _voted(connection, {number: battle_id for battle_id, number in old.items()})
+    numbers = {**fresh, **old}
     number = _next(connection, votes)
     new: list[Values] = []
     twice: list[Values] = []
@@ -80,7 +89,7 @@ def add_votes(connection: Connection, added: Sequence[VoteRow]) -> int:
             there[voting] = row
             new.append(_vote(row, number + len(new), numbers))
             if row.orders:
-                twice.append(_orders(row, new[-1]["id"]))
+                twice.append((new[-1][0], *row.orders))
         elif kept != row:
             raise ArenaConflict(
                 f"{row.voter!r} voted otherwise on the battle {row.battle_id!r}; nothing kept is changed"
@@ -95,24 +104,35 @@ def add_votes(connection: Connection, added: Sequence[VoteRow]) -> int:
 def add_vote(connection: Connection, row: VoteRow, token_id: str | None) -> bool:
     """Add a vote; False if its token, or its voter on this battle, has voted. Raises `NotFound`."""
     numbers = _numbers(connection, {row.battle_id})
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(votes).on_conflict_do_nothing().returning(votes.c.id)
-    values = _vote(row, _next(connection, votes), numbers) | {"token": token_id}
-    if connection.scalar(statement, values) is None:
+    values = (*_vote(row, _next(connection, votes), numbers), token_id)
+    if (
+        connection.scalar(_vote_once(connection), dict(zip(votes.columns.keys(), values, strict=True)))
+        is None
+    ):
         return False
     if row.orders:
-        connection.execute(orders.insert(), _orders(row, values["id"]))
+        _insert(connection, orders, [(values[0], *row.orders)])
     return True
 
 
+def _vote_once(connection: Connection) -> Executable:
+    """What inserts a vote and gives its number, or nothing if a rule of the table is against it."""
+    if connection.dialect.name == "postgresql":
+        # Not at the top: it loads much that SQLite does not need.
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(votes).on_conflict_do_nothing().returning(votes.c.id)
+    return sqlite.insert(votes).on_conflict_do_nothing().returning(votes.c.id)
+
+
 def _insert(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
-    """Insert rows of the same columns, by the driver: past the library, which looks at each value."""
-    names = [column.name for column in table.columns if column.name in rows[0]]
+    """Insert rows by the driver: past the library, which looks at each value."""
+    names = table.columns.keys()[: len(rows[0])]
     statement = str(table.insert().compile(connection, column_keys=names))
     if connection.dialect.positional:
-        connection.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in rows])
-    else:
         connection.exec_driver_sql(statement, list(rows))
+    else:
+        connection.exec_driver_sql(statement, [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def _systems(connection: Connection) -> dict[str, tuple[int, str]]:
@@ -129,6 +149,8 @@ def _records(connection: Connection, battle_ids: Sequence[str]) -> dict[str, str
 
 
 def _numbers(connection: Connection, battle_ids: Collection[str]) -> dict[str, int]:
+    if not battle_ids:
+        return {}
     query = select(battles.c.battle_id, battles.c.id).where(battles.c.battle_id.in_(battle_ids))
     numbers = {row.battle_id: row.id for row in connection.execute(query)}
     for battle_id in battle_ids:
@@ -139,6 +161,8 @@ def _numbers(connection: Connection, battle_ids: Collection[str]) -> dict[str, i
 
 def _voted(connection: Connection, ids: Mapping[int, str]) -> dict[tuple[str, int, str], VoteRow]:
     """All votes on the battles of these numbers, which have these ids."""
+    if not ids:
+        return {}
     told = [votes.c[name] for name in ("kind", "voter", "cast", "answer", "evidence", "tags")]
     query = select(votes.c.battle, *told, *(orders.c[name] for name in ORDERS)).outerjoin_from(votes, orders)
     found = {}
@@ -157,11 +181,8 @@ def _next(connection: Connection, table: Table) -> int:
 
 
 def _battle(row: BattleRow, number: int, known: Mapping[str, tuple[int, str]]) -> Values:
-    values: Values = {"id": number, "battle_id": row.battle_id, "topics": row.topics}
-    for side, (name, digest), style in zip("ab", row.systems, row.styles, strict=True):
-        values[side] = _number_of(name, digest, known)
-        values |= {f"{side}_{what}": count for what, count in zip(STYLE, style, strict=True)}
-    return values
+    a, b = (_number_of(name, digest, known) for name, digest in row.systems)
+    return (number, row.battle_id, a, b, row.topics, *row.styles[0], *row.styles[1])
 
 
 def _number_of(name: str, digest: str, known: Mapping[str, tuple[int, str]]) -> int:
@@ -177,17 +198,5 @@ def _number_of(name: str, digest: str, known: Mapping[str, tuple[int, str]]) -> 
 
 
 def _vote(row: VoteRow, number: int, numbers: Mapping[str, int]) -> Values:
-    return {
-        "id": number,
-        "battle": numbers[row.battle_id],
-        "kind": row.kind,
-        "voter": row.voter,
-        "cast": row.cast,
-        "answer": row.answer,
-        "evidence": row.evidence,
-        "tags": row.tags,
-    }
-
-
-def _orders(row: VoteRow, number: int) -> Values:
-    return {"vote": number, **dict(zip(ORDERS, row.orders, strict=True))}
+    battle = numbers[row.battle_id]
+    return (number, battle, row.kind, row.voter, row.cast, row.answer, row.evidence, row.tags)

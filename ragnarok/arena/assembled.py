@@ -1,7 +1,8 @@
 """Systems of this process: pipelines made of parts that equal ones share.
 
-An index is opened, and a model loaded, once, however many systems use it, and not at all where it is lent; a
-re-ranker and a generator are made once for all systems that want the same of the same model.
+An index is opened, and a model loaded, once, however many systems use it, and not at all where it is lent;
+what a re-ranker has read serves all systems whose re-rankers read alike (`reranking`), and a generator is
+made once for all that want the same of the same model.
 """
 
 import contextlib
@@ -18,22 +19,21 @@ from indexes import Index, open_index
 from indexes.catalogue import locate
 from ragnarok.arena.configuration import PipelineEntry
 from ragnarok.arena.lent import NOTHING, Lent
+from ragnarok.arena.reranking import Rerankers, told
 from ragnarok.arena.types import System
 from ragnarok.assemble import (
     IndexRetriever,
     PipelineSettings,
     build_endpoint,
     build_generator,
-    build_reranker,
 )
 from ragnarok.generators import LocalOptions, OpenAIGenerator, OpenAIOptions, QuoteGenerator
 from ragnarok.pipeline import Event, Pipeline, close_parts
-from ragnarok.rerankers import KeepOrder, LateAttentionReranker
+from ragnarok.rerankers import KeepOrder
 from ragnarok.seams import Generator, Reranker
 from rerank.model import PACKAGED, Model, load_model
 from rerank.profile import read_profile
 
-_OF_RERANKER = ("model", "rerank", "mode", "profile", "first_stage")
 _OF_GENERATOR = (
     "model",
     "profile",
@@ -75,12 +75,12 @@ class Parts:
         self._indexes = {_index_key(index.folder): index for index in lent.indexes}
         self._models = {_model_key(model.name): model for model in lent.models}
         self._opened: list[Index] = []
-        self._rerankers: dict[tuple[object, ...], Reranker] = {}
+        self._rerankers = Rerankers()
         self._generators: dict[tuple[object, ...], Generator] = {}
 
     def close(self) -> None:
         """Close all of them but what was lent."""
-        close_parts(*self._opened, *self._rerankers.values(), *self._generators.values())
+        close_parts(*self._opened, self._rerankers, *self._generators.values())
 
     def index(self, name: str) -> Index:
         """The index of this name or path. Raises `IndexNotFound`, `IndexBroken` and `JavaMissing`."""
@@ -105,13 +105,16 @@ class Parts:
         """The system that an entry describes. Raises what opening, loading and making its parts raise."""
         index = self.index(entry.index)
         settings = self._settings(entry)
-        reranker, generator = self._reranker(entry, settings), self._generator(entry, settings)
+        reranker: Reranker = KeepOrder()
+        if entry.rerank:
+            reranker = self._rerankers.make(self.model(entry.model), settings)
+        generator = self._generator(entry, settings)
         components = {
             "index": f"{entry.index} {_digest(asdict(index.manifest))}",
             "first_stage": _first_stage(index, settings),
             "top_k": str(entry.top_k),
             "model": self._model_told(entry),
-            "reranker": _reranker_told(reranker, settings),
+            "reranker": told(reranker, settings),
             "generator": _generator_told(generator, settings),
         }
         pipeline = Pipeline(IndexRetriever(index, settings), reranker, generator, depth=entry.top_k)
@@ -139,13 +142,6 @@ class Parts:
             k1=entry.k1,
             b=entry.b,
         )
-
-    def _reranker(self, entry: PipelineEntry, settings: PipelineSettings) -> Reranker:
-        key = _values(entry, _OF_RERANKER)
-        if key not in self._rerankers:
-            made = build_reranker(self.model(entry.model), settings) if entry.rerank else KeepOrder()
-            self._rerankers[key] = made
-        return self._rerankers[key]
 
     def _generator(self, entry: PipelineEntry, settings: PipelineSettings) -> Generator:
         key = _values(entry, _OF_GENERATOR)
@@ -193,18 +189,6 @@ def _first_stage(index: Index, settings: PipelineSettings) -> str:
     held = list(index.manifest.parts)
     method = settings.method or ("hybrid" if len(held) > 1 else held[0])
     return method if method == "dense" else f"{method} k1={settings.k1:g} b={settings.b:g}"
-
-
-def _reranker_told(reranker: Reranker, settings: PipelineSettings) -> str:
-    if isinstance(reranker, KeepOrder):
-        return "none"
-    if isinstance(reranker, LateAttentionReranker):
-        mode, profile = "late", reranker.reader.profile.digest
-    else:
-        mode = settings.mode or "joint"
-        profile = "" if settings.profile is None else settings.profile.digest
-    weight = "" if settings.first_stage is None else f"first_stage={settings.first_stage:g}"
-    return " ".join(filter(None, [mode, profile, weight]))
 
 
 def _generator_told(generator: Generator, settings: PipelineSettings) -> str:

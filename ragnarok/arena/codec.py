@@ -20,11 +20,17 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # What is written was read or made here: nothing in it holds itself.
 _WRITER = json.JSONEncoder(sort_keys=True, allow_nan=False, check_circular=False)
+_FORM_WRITER = json.JSONEncoder(allow_nan=False, check_circular=False)
 
 
 def to_text(record: Mapping[str, Any]) -> str:
     """One line of JSON in ASCII, which every database and file can hold."""
     return _WRITER.encode(record)
+
+
+def form_text(form: Record) -> str:
+    """As `to_text`, of what `forms` made, whose members are sorted already."""
+    return _FORM_WRITER.encode(form)
 
 
 def from_text(text: str | bytes) -> Record:
@@ -153,7 +159,7 @@ def _from_output(output: Output) -> Record:
 def _from_answer(answer: Answer) -> Record:
     return {
         "query": answer.query,
-        "sentences": [{"text": one.text, "citations": list(one.citations)} for one in answer.sentences],
+        "sentences": [{"citations": list(one.citations), "text": one.text} for one in answer.sentences],
         "references": list(answer.references),
         "notes": list(answer.notes),
     }
@@ -162,18 +168,18 @@ def _from_answer(answer: Answer) -> Record:
 def _from_hit(hit: RankedHit) -> Record:
     passage = hit.passage
     return {
+        "cut": hit.cut,
         "docid": hit.docid,
-        "score": hit.score,
-        "rank": hit.rank,
         "first_rank": hit.first_rank,
         "first_score": hit.first_score,
-        "cut": hit.cut,
+        "highlights": [
+            {"end": mark.end, "start": mark.start, "weight": mark.weight} for mark in hit.highlights
+        ],
+        "rank": hit.rank,
+        "score": hit.score,
         "text": passage.text,
         "title": passage.title,
         "url": passage.url,
-        "highlights": [
-            {"start": mark.start, "end": mark.end, "weight": mark.weight} for mark in hit.highlights
-        ],
     }
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from indexes import Method
+from ragnarok.arena.signs import address_signs
 from ragnarok.errors import BadSetting, NotFound
 from ragnarok.trec import read_topics
 from ragnarok.types import GeneratorName, Mode, Topic
@@ -102,6 +103,18 @@ class Configuration:
         ]
         parts = [part for name in named for part in (name, PurePath(name).name, _stem(name))]
         return tuple(dict.fromkeys(filter(None, [*self.masked_names, *parts])))
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """Hosts of systems and endpoints elsewhere, and kinds of generators, or what they may come to."""
+        found: list[str] = []
+        for entry in self.systems.values():
+            if isinstance(entry, RemoteEntry):
+                found += address_signs(entry.url)
+            elif isinstance(entry, PipelineEntry):
+                found += address_signs(entry.openai_base_url)
+                found += [entry.generator] if entry.generator else ["local", "quote"]
+        return tuple(dict.fromkeys(found))
 
 
 def read_configuration(path: Path) -> Configuration:

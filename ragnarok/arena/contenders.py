@@ -39,6 +39,8 @@ class Roster:
     """What the contenders share, in the order in which it was made."""
     masked: tuple[str, ...] = ()
     """Names that would tell who answers, beside those of the systems."""
+    signs: tuple[str, ...] = ()
+    """What else would: hosts, kinds of generators, ids of runs."""
 
     @property
     def systems(self) -> tuple[System, ...]:
@@ -47,8 +49,8 @@ class Roster:
 
     @property
     def mask(self) -> Mask:
-        """Hides the names of all systems, whoever meets: what is hidden does not tell who did."""
-        return Mask([*self.contenders, *self.masked])
+        """Hides the names and signs of all systems, whoever meets: what is hidden does not tell who did."""
+        return Mask([*self.contenders, *self.masked], self.signs)
 
     def find(self, name: str) -> Contender:
         """The contender of this name. Raises `NotFound`."""

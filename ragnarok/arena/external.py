@@ -27,6 +27,8 @@ class AnswersContender:
         self._lines = _by_topic(file, lines, topics, questions)
         self._index = index
         self.topics: str | None = topics
+        self.runs = tuple(dict.fromkeys(line.run_id for line in lines))
+        """The ids of the runs that the file is of."""
         digest = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
         texts = "" if index is None else f" over {index.manifest.name}"
         self.system = System(name, {"answers": f"{lines[0].run_id} {digest}{texts}"})

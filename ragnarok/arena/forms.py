@@ -1,9 +1,10 @@
 """The one form that systems, battles and votes have as JSON: what is read is checked, and put into it.
 
-Each function takes what a line of JSON may hold and gives a new object of the full set of members, defaults
-filled in, times in UTC to the microsecond; what is wrong is a `ValueError` that says where. Unknown members
-are refused, but in hits, answers and sentences, as `/v1/query` sends them, they are passed over. Knows
-nothing of the types that are made of it, which are `codec`'s.
+Each function takes what a line of JSON may hold and gives an object of the full set of members, sorted by
+name, defaults filled in, times in UTC to the microsecond; what has this form may be given back as it is. What
+is wrong is a `ValueError` that says where. Unknown members are refused, but in hits, answers and sentences,
+as `/v1/query` sends them, they are passed over. Knows nothing of the types that are made of it, which are
+`codec`'s.
 """
 
 import sys
@@ -23,6 +24,19 @@ KINDS: tuple[VoterKind, ...] = ("human", "model")
 ORDERS = ("answer_orders", "evidence_orders")
 """A vote's members that say what a judge said in both orders."""
 
+_LARGEST = sys.float_info.max
+
+# A battle has many hits and marks, and reading them is much of an import: one that has its form already is
+# known by its members and their types at once, and only the others are gone through.
+_HIT = ("cut", "docid", "first_rank", "first_score", "highlights", "rank", "score", "text", "title", "url")
+_HIT_TYPES = frozenset(
+    (bool, str, int, first, list, int, score, str, str, str)
+    for first in (int, float)
+    for score in (int, float)
+)
+_MARK = ("end", "start", "weight")
+_MARK_TYPES = frozenset((int, int, weight) for weight in (int, float))
+
 # The members that each has to have, and those that it may have, too.
 _SYSTEM = frozenset({"name", "components"}), frozenset({"digest"})
 _BATTLE = frozenset({"battle_id", "created", "question", "seed", "a", "b"}), frozenset({"topics", "qid"})
@@ -41,21 +55,21 @@ def system_form(record: object) -> Record:
     digest = System(name, {key: _text(value, key) for key, value in components.items()}).digest
     if told.get("digest", digest) != digest:
         raise ValueError(f"digest {told['digest']!r} is not that of the components, {digest!r}")
-    return {"name": name, "components": components, "digest": digest}
+    return {"components": dict(sorted(components.items())), "digest": digest, "name": name}
 
 
 def battle_form(record: object) -> Record:
     """Of a battle, with both answers and all their evidence."""
     told = _fields(record, "a battle", *_BATTLE)
     form: Record = {
-        "battle_id": _word(told["battle_id"], "battle_id"),
-        "created": _time(told["created"], "created"),
-        "question": _text(told["question"], "question"),
-        "seed": _whole(told["seed"], "seed"),
         "a": _output_form(told["a"], "a"),
         "b": _output_form(told["b"], "b"),
-        "topics": _maybe(told.get("topics"), "topics", _word),
+        "battle_id": _word(told["battle_id"], "battle_id"),
+        "created": _time(told["created"], "created"),
         "qid": _maybe(told.get("qid"), "qid", _word),
+        "question": _text(told["question"], "question"),
+        "seed": _whole(told["seed"], "seed"),
+        "topics": _maybe(told.get("topics"), "topics", _word),
     }
     refuse_one(form["a"]["system"], form["b"]["system"])
     return form
@@ -71,15 +85,15 @@ def vote_form(record: object) -> Record:
     """Of a vote."""
     told = _fields(record, "a vote", *_VOTE)
     form: Record = {
-        "battle_id": _word(told["battle_id"], "battle_id"),
-        "voter": _word(told["voter"], "voter"),
-        "kind": _one_of(told["kind"], "kind", KINDS),
-        "cast": _time(told["cast"], "cast"),
         "answer": _maybe(told.get("answer"), "answer", _outcome),
-        "evidence": _maybe(told.get("evidence"), "evidence", _outcome),
-        "tags": [_text(tag, "tags") for tag in _list(told.get("tags", []), "tags")],
         "answer_orders": _maybe(told.get("answer_orders"), "answer_orders", _orders),
+        "battle_id": _word(told["battle_id"], "battle_id"),
+        "cast": _time(told["cast"], "cast"),
+        "evidence": _maybe(told.get("evidence"), "evidence", _outcome),
         "evidence_orders": _maybe(told.get("evidence_orders"), "evidence_orders", _orders),
+        "kind": _one_of(told["kind"], "kind", KINDS),
+        "tags": [_text(tag, "tags") for tag in _list(told.get("tags", []), "tags")],
+        "voter": _word(told["voter"], "voter"),
     }
     if form["answer"] is None and form["evidence"] is None:
         raise ValueError("votes on nothing; give answer, evidence or both")
@@ -96,20 +110,27 @@ def vote_form(record: object) -> Record:
 
 def hit_form(record: object) -> Record:
     """Of a hit."""
-    # A battle has dozens of hits and sentences: reading them is most of an import.
+    if (
+        type(record) is dict
+        and tuple(record) == _HIT
+        and tuple(map(type, record.values())) in _HIT_TYPES
+        and -_LARGEST <= record["score"] <= _LARGEST
+        and -_LARGEST <= record["first_score"] <= _LARGEST
+    ):
+        marks = record["highlights"]
+        return {**record, "highlights": list(map(_mark_form, marks))} if marks else record
     get = object_of(record, "a hit").get
-    marks = get("highlights", [])
     return {
+        "cut": get("cut") is True,
         "docid": _text(get("docid"), "docid"),
-        "score": _number(get("score"), "score"),
-        "rank": _whole(get("rank"), "rank"),
         "first_rank": _whole(get("first_rank", 0), "first_rank"),
         "first_score": _number(get("first_score", 0.0), "first_score"),
-        "cut": get("cut") is True,
+        "highlights": [_mark_form(one) for one in _list(get("highlights", []), "highlights")],
+        "rank": _whole(get("rank"), "rank"),
+        "score": _number(get("score"), "score"),
         "text": _text(get("text", ""), "text"),
         "title": _text(get("title", ""), "title"),
         "url": _text(get("url", ""), "url"),
-        "highlights": [] if marks == [] else [_mark_form(one) for one in _list(marks, "highlights")],
     }
 
 
@@ -125,10 +146,10 @@ def answer_form(record: object, query: str | None = None) -> Record:
             cited = tuple(one["citations"])
             raise ValueError(f"a sentence cites {cited}, and there are {len(references)} references")
     return {
-        "query": _text(told.get("query"), "query") if query is None else query,
-        "sentences": sentences,
-        "references": references,
         "notes": [_text(note, "notes") for note in _list(told.get("notes", []), "notes")],
+        "query": _text(told.get("query"), "query") if query is None else query,
+        "references": references,
+        "sentences": sentences,
     }
 
 
@@ -139,12 +160,12 @@ def sentence_form(record: object) -> Record:
     for place in cited:
         if _whole(place, "citations") < 0:
             raise ValueError(f"a sentence cites {tuple(cited)}; places count from 0")
-    return {"text": _text(told.get("text"), "text"), "citations": cited}
+    return {"citations": cited, "text": _text(told.get("text"), "text")}
 
 
 def timings_form(value: object) -> dict[str, float]:
     """Of seconds by stage."""
-    return {name: _number(seconds, name) for name, seconds in object_of(value, "timings").items()}
+    return {name: _number(seconds, name) for name, seconds in sorted(object_of(value, "timings").items())}
 
 
 def style_of_form(answer: Record) -> tuple[int, int, int]:
@@ -163,10 +184,10 @@ def _output_form(record: object, side: str) -> Record:
     try:
         told = _fields(record, "an output", *_OUTPUT)
         return {
-            "system": _word(told["system"], "system"),
-            "digest": _word(told["digest"], "digest"),
             "answer": answer_form(told["answer"]),
+            "digest": _word(told["digest"], "digest"),
             "hits": [hit_form(hit) for hit in _list(told.get("hits", []), "hits")],
+            "system": _word(told["system"], "system"),
             "timings": timings_form(told.get("timings", {})),
         }
     except ValueError as error:
@@ -174,10 +195,17 @@ def _output_form(record: object, side: str) -> Record:
 
 
 def _mark_form(record: object) -> Record:
+    if (
+        type(record) is dict
+        and tuple(record) == _MARK
+        and tuple(map(type, record.values())) in _MARK_TYPES
+        and -_LARGEST <= record["weight"] <= _LARGEST
+    ):
+        return record
     get = object_of(record, "a highlight").get
     return {
-        "start": _whole(get("start"), "start"),
         "end": _whole(get("end"), "end"),
+        "start": _whole(get("start"), "start"),
         "weight": _number(get("weight"), "weight"),
     }
 
@@ -240,7 +268,7 @@ def _whole(value: object, name: str) -> int:
 
 def _number(value: object, name: str) -> float:
     # A whole number may be greater than any float; NaN is not less than anything.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         raise ValueError(f"{name} is no finite number but {_shown(value)}")
     return value
 

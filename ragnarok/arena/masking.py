@@ -1,13 +1,15 @@
 """Names that would tell who answers, hidden in what an answer says, until it has been voted on.
 
 A model that is asked may well say who it is. Names are exact: whole words, in capitals or not; what a name
-means, and whether an ordinary word is one, this module does not know. Passages are left as they are.
+means, and whether an ordinary word is one, this module does not know. Signs are `signs`' subject. Passages
+are left as they are.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ragnarok.arena.signs import patterns
 from ragnarok.arena.types import Battle, Output
 from ragnarok.types import Sentence
 
@@ -18,16 +20,33 @@ HIDDEN = "[name hidden]"
 class Mask:
     """Hides names. Threads may share it."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        """Hide these; empty ones are passed over."""
+    def __init__(self, names: Iterable[str] = (), signs: Iterable[str] = ()) -> None:
+        """Hide these, and signs where they tell of a system; empty ones are passed over."""
         # The longest first: one name may begin with another.
         words = sorted({" ".join(name.split()) for name in names} - {""}, key=lambda name: (-len(name), name))
         told = "|".join(r"\s+".join(map(re.escape, name.split(" "))) for name in words)
-        self._names = re.compile(rf"(?<!\w)(?:{told})(?!\w)", re.IGNORECASE) if words else None
+        named = [re.compile(rf"(?<!\w)(?P<told>{told})(?!\w)", re.IGNORECASE)] if words else []
+        self._patterns = (*named, *patterns(signs))
 
     def text(self, text: str) -> str:
         """The text with `HIDDEN` in the place of each name."""
-        return text if self._names is None else self._names.sub(HIDDEN, text)
+        pieces, at = [], 0
+        for start, end in self._found(text):
+            pieces += [text[at:start], HIDDEN]
+            at = end
+        return "".join([*pieces, text[at:]])
+
+    def _found(self, text: str) -> list[tuple[int, int]]:
+        """Where names and signs stand, in order; those that overlap are one."""
+        joined: list[tuple[int, int]] = []
+        for start, end in sorted(
+            found.span("told") for pattern in self._patterns for found in pattern.finditer(text)
+        ):
+            if joined and start < joined[-1][1]:
+                joined[-1] = joined[-1][0], max(end, joined[-1][1])
+            else:
+                joined.append((start, end))
+        return joined
 
     def sentence(self, sentence: Sentence) -> Sentence:
         """The sentence with its names hidden."""

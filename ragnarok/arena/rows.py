@@ -6,8 +6,8 @@ Rows know no numbers yet: which system, and which battle, is said by name. Knows
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from ragnarok.arena import codec, forms
 from ragnarok.arena.types import OUTCOMES, Battle, Outcome, System, Vote
@@ -18,8 +18,7 @@ Item = System | Battle | Vote
 Style = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class SystemRow:
+class SystemRow(NamedTuple):
     """A system; `record` is its JSON."""
 
     name: str
@@ -27,8 +26,7 @@ class SystemRow:
     record: str
 
 
-@dataclass(frozen=True, slots=True)
-class BattleRow:
+class BattleRow(NamedTuple):
     """A battle: of each side, left first, the system's name and digest, and the numbers of `STYLE`."""
 
     battle_id: str
@@ -38,8 +36,7 @@ class BattleRow:
     record: str
 
 
-@dataclass(frozen=True, slots=True)
-class VoteRow:
+class VoteRow(NamedTuple):
     """A vote by codes; `cast` is in microseconds since 1970, `tags` is JSON.
 
     Of `orders`, the first two are the verdicts on the answer and the others those on the evidence; empty
@@ -62,7 +59,7 @@ AnyRow = SystemRow | BattleRow | VoteRow
 def system_row(record: object) -> SystemRow:
     """The row of a system's JSON. Raises `ValueError`, as those below do."""
     form = forms.system_form(record)
-    return SystemRow(form["name"], form["digest"], codec.to_text(form))
+    return SystemRow(form["name"], form["digest"], codec.form_text(form))
 
 
 def battle_row(record: object) -> BattleRow:
@@ -74,15 +71,13 @@ def battle_row(record: object) -> BattleRow:
         form["topics"],
         ((a["system"], a["digest"]), (b["system"], b["digest"])),
         (forms.style_of_form(a["answer"]), forms.style_of_form(b["answer"])),
-        codec.to_text(form),
+        codec.form_text(form),
     )
 
 
 def vote_row(record: object) -> VoteRow:
     """The row of a vote's JSON."""
     form = forms.vote_form(record)
-    orders = [form[name] or (None, None) for name in forms.ORDERS]
-    codes = tuple(_code(said) for both in orders for said in both)
     return VoteRow(
         form["battle_id"],
         forms.KINDS.index(form["kind"]),
@@ -90,8 +85,8 @@ def vote_row(record: object) -> VoteRow:
         codec.to_micros(datetime.fromisoformat(form["cast"])),
         _code(form["answer"]),
         _code(form["evidence"]),
-        json.dumps(form["tags"]),
-        codes if max(codes) >= 0 else (),
+        json.dumps(form["tags"]) if form["tags"] else "[]",
+        _orders(form),
     )
 
 
@@ -120,6 +115,11 @@ def _refusing(what: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise BadFormat(f"{what} cannot be kept: {error}") from error
+
+
+def _orders(form: codec.Record) -> tuple[int, ...]:
+    told = [form[name] for name in forms.ORDERS]
+    return tuple(_code(said) for both in told for said in both or (None, None)) if any(told) else ()
 
 
 def _code(outcome: Outcome | None) -> int:

@@ -107,11 +107,10 @@ class ArenaStore:
         coming = iter(rows)
         with self.database.writing() as connection:
             while chunk := list(islice(coming, CHUNK)):
-                counts += Counts(
-                    add_systems(connection, [row for row in chunk if isinstance(row, SystemRow)]),
-                    add_battles(connection, [row for row in chunk if isinstance(row, BattleRow)]),
-                    add_votes(connection, [row for row in chunk if isinstance(row, VoteRow)]),
-                )
+                new = add_systems(connection, [row for row in chunk if isinstance(row, SystemRow)])
+                fresh = add_battles(connection, [row for row in chunk if isinstance(row, BattleRow)])
+                cast = add_votes(connection, [row for row in chunk if isinstance(row, VoteRow)], fresh)
+                counts += Counts(new, len(fresh), cast)
         return counts
 
     def systems(self) -> tuple[System, ...]:

@@ -43,7 +43,10 @@ def open_roster(path: Path, say: Callable[[str], None] = lambda _: None, *, lent
             if isinstance(made, Closes):
                 failed.callback(made.close)
         failed.pop_all()
-    return Roster(contenders, configuration.topics, tuple(opened), configuration.masked)
+    signs = configuration.signs + tuple(
+        run for one in contenders.values() if isinstance(one, AnswersContender) for run in one.runs
+    )
+    return Roster(contenders, configuration.topics, tuple(opened), configuration.masked, signs)
 
 
 def _contender(

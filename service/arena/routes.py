@@ -51,7 +51,12 @@ def _posts(arena: Arena) -> APIRouter:
         route_class=JsonRoute,
         responses=problems_of(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
     )
+    for add in (_add_begin, _add_vote, _add_compare):
+        add(router, arena)
+    return router
 
+
+def _add_begin(router: APIRouter, arena: Arena) -> None:
     @router.post("/battles", status_code=201, summary="Begin a battle")
     async def begin(asked: BattleRequest, request: Request, response: Response) -> Started:
         """Choose two systems by chance, and let both answer.
@@ -76,6 +81,8 @@ def _posts(arena: Arena) -> APIRouter:
             page=f"/battle/{battle_id}",
         )
 
+
+def _add_vote(router: APIRouter, arena: Arena) -> None:
     @router.post("/battles/{battle_id}/vote", responses=problems_of(409), summary="Vote on a battle")
     async def vote(battle_id: str, said: VoteRequest, request: Request, response: Response) -> OpenRecord:
         """Keep the vote, and tell who met. A vote that is sent again changes nothing and tells the same."""
@@ -87,6 +94,8 @@ def _posts(arena: Arena) -> APIRouter:
         response.headers["Cache-Control"] = "no-store"
         return await asyncio.to_thread(opened.records.vote, battle_id, opened.voters.of(request), said)
 
+
+def _add_compare(router: APIRouter, arena: Arena) -> None:
     @router.post(
         "/compare", response_class=StreamingResponse, responses=_EVENTS, summary="Compare two systems"
     )
@@ -102,8 +111,6 @@ def _posts(arena: Arena) -> APIRouter:
         jobs = opened.hall.compare(asked.question, asked.a, asked.b)
         first, second = (OneSystem.of(opened.hall.roster.find(name).system) for name in (asked.a, asked.b))
         return events_response(compared(jobs, (first, second)))
-
-    return router
 
 
 def _gets(arena: Arena) -> APIRouter:

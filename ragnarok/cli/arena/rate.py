@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragnarok.arena.types import Board, VoterKind
+from ragnarok.arena.types import Board, Columns, VoterKind
 from ragnarok.cli.arena.shared import STORE, Store, opened, print_board
 from ragnarok.cli.console import err, out, print_json
 from ragnarok.cli.options import Json
@@ -15,34 +15,39 @@ if TYPE_CHECKING:
     from ragnarok.arena.boards import Leaderboard
 
 
+_DAY = ["%Y-%m-%d"]
+
+OfBoard = Annotated[Board, typer.Option(help="What was voted on: answer or evidence.")]
+Since = Annotated[datetime | None, typer.Option(formats=_DAY, help="Votes from this day on, in UTC.")]
+Until = Annotated[datetime | None, typer.Option(formats=_DAY, help="Votes before this day, in UTC.")]
+Topics = Annotated[str | None, typer.Option(help="Votes on this topic set; '' is the voters' own questions.")]
+Voters = Annotated[VoterKind | None, typer.Option(help="Votes of this kind: human or model.")]
+Without = Annotated[list[str] | None, typer.Option(help="A voter to leave out; may be repeated.")]
+Suspects = Annotated[bool, typer.Option(help="Count voters who vote against all others or by the side, too.")]
+Component = Annotated[
+    str | None,
+    typer.Option(help="Rate this component (index, reranker, …) by battles that differ in it alone."),
+]
+Style = Annotated[bool, typer.Option("--style", help="Hold words, citations and sources equal.")]
+Picture = Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the ratings into this file (SVG).")]
+Matrix = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="Draw who beats whom into this file (SVG).")
+]
+
+
 def rate(
     store: Store = STORE,
-    board: Annotated[Board, typer.Option(help="What was voted on: answer or evidence.")] = "answer",
-    since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Votes from this day on, in UTC.")
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Votes before this day, in UTC.")
-    ] = None,
-    topics: Annotated[
-        str | None, typer.Option(help="Votes on this topic set; '' is the voters' own questions.")
-    ] = None,
-    voters: Annotated[VoterKind | None, typer.Option(help="Votes of this kind: human or model.")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="A voter to leave out; may be repeated.")] = None,
-    suspects: Annotated[
-        bool, typer.Option(help="Count voters who vote against all others or by the side, too.")
-    ] = True,
-    component: Annotated[
-        str | None,
-        typer.Option(help="Rate this component (index, reranker, …) by battles that differ in it alone."),
-    ] = None,
-    style: Annotated[bool, typer.Option("--style", help="Hold words, citations and sources equal.")] = False,
-    picture: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Draw the ratings into this file (SVG).")
-    ] = None,
-    matrix: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Draw who beats whom into this file (SVG).")
-    ] = None,
+    board: OfBoard = "answer",
+    since: Since = None,
+    until: Until = None,
+    topics: Topics = None,
+    voters: Voters = None,
+    without: Without = None,
+    suspects: Suspects = True,
+    component: Component = None,
+    style: Style = False,
+    picture: Picture = None,
+    matrix: Matrix = None,
     json: Json = False,
 ) -> None:
     """Rate an arena's systems by its votes: ratings with 95 % intervals, ranks, and counts.
@@ -54,23 +59,15 @@ def rate(
     from ragnarok.arena.boards import leaderboard
     from ragnarok.arena.components import component_columns
     from ragnarok.arena.filters import Filters
-    from ragnarok.arena.suspicion import suspects as suspected
 
     with opened(store) as arena:
         columns = arena.columns()
     left_out = frozenset(without or ())
     if not suspects:
-        left_out |= suspected(columns, board=board)
+        left_out |= _suspected(columns, board)
         err.print(f"left out: {', '.join(sorted(left_out)) or 'nobody'}", markup=False)
-    filters = Filters(
-        board=board,
-        since=_utc(since),
-        until=_utc(until),
-        topics=topics,
-        voters=voters,
-        without=left_out,
-        style=style,
-    )
+    days = _utc(since), _utc(until)
+    filters = Filters(board, *days, topics, voters, without=left_out, style=style)
     made = leaderboard(columns if component is None else component_columns(columns, component), filters)
     _draw(made, picture, matrix)
     if json:
@@ -79,6 +76,13 @@ def rate(
     print_board(made)
     for path in filter(None, (picture, matrix)):
         out.print(str(path), soft_wrap=True, markup=False)
+
+
+def _suspected(columns: Columns, board: Board) -> frozenset[str]:
+    # Its option has the same name.
+    from ragnarok.arena.suspicion import suspects
+
+    return suspects(columns, board=board)
 
 
 def _draw(board: "Leaderboard", picture: Path | None, matrix: Path | None) -> None:

@@ -191,7 +191,7 @@ function read(typed = "") {
   renew();
   setForm(true);
   document.title = "Battle · Ragnarok";
-  question.value = new URLSearchParams(location.search).get("q") ?? typed;
+  question.value = typed || new URLSearchParams(location.search).get("q") || "";
   grow(question);
   (topics?.value ? $("draw") : question).focus();
 }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ragnarok.arena import codec, forms
 from ragnarok.arena.files import COLUMNS, export_csv, export_jsonl, import_jsonl
+from ragnarok.arena.rows import battle_row, system_row, vote_row
 from ragnarok.arena.store import ArenaStore, Counts
 from ragnarok.arena.types import OUTCOMES, Vote
 from ragnarok.errors import ArenaConflict, BadFormat, NotFound
@@ -132,6 +133,58 @@ def test_a_wrong_line_is_named_and_nothing_is_imported(tmp_path: Path, old: str,
         import_jsonl(store, tmp_path / "in.jsonl")
     assert store.counts() == Counts()
     store.close()
+
+
+def turned(value: object) -> object:
+    """The same JSON with the members of every object in another order."""
+    if isinstance(value, dict):
+        return {name: turned(value[name]) for name in reversed(value)}
+    return list(map(turned, value)) if isinstance(value, list) else value
+
+
+def test_the_order_of_members_and_what_is_left_out_change_no_row() -> None:
+    battle, vote = codec.from_battle(a_battle()), codec.from_vote(a_vote())
+    battle["a"]["timings"] = {"rerank": 1, "answer": 2.5}
+    kept = battle_row(battle)
+    assert battle_row(turned(battle)) == kept
+    assert vote_row(turned(vote)) == vote_row(vote)
+    system = system_row(turned(codec.from_system(SYSTEMS[1])))
+    assert system == system_row(codec.from_system(SYSTEMS[1]))
+    # Members stand sorted in what is kept, whoever wrote them.
+    for record in (kept.record, system.record):
+        assert codec.to_text(json.loads(record)) == record
+    hit = battle["a"]["hits"][0]
+    assert hit.pop("highlights") == []
+    hit["unknown"] = 1
+    assert battle_row(battle) == kept
+
+
+MARK = {"end": 4, "start": 0, "weight": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("score", float("nan")),
+        ("score", float("-inf")),
+        ("first_score", 10**400),
+        ("first_score", "1"),
+        ("rank", True),
+        ("first_rank", 1.0),
+        ("title", None),
+        ("highlights", {}),
+        ("highlights", [{**MARK, "weight": float("inf")}]),
+        ("highlights", [MARK, {**MARK, "end": True}]),
+        ("highlights", [MARK, {**MARK, "start": 0.0}]),
+        ("highlights", [MARK, []]),
+    ],
+)
+def test_a_hit_is_checked_in_whatever_order_its_members_stand(member: str, value: object) -> None:
+    hit = codec.from_battle(a_battle())["a"]["hits"][0] | {"highlights": [MARK]}
+    assert forms.hit_form(hit) == forms.hit_form(turned(hit)) == hit
+    for record in (hit | {member: value}, turned(hit | {member: value})):
+        with pytest.raises(ValueError, match="is no"):
+            forms.hit_form(record)
 
 
 def test_what_is_kept_otherwise_is_not_imported(full: ArenaStore, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import closing
 from pathlib import Path
 
@@ -21,8 +22,11 @@ from ragnarok.errors import (
 )
 from ragnarok.generators import QuoteGenerator
 from ragnarok.pipeline import Reranked, Result, Retrieved
-from ragnarok.rerankers import KeepOrder
+from ragnarok.rerankers import AttentionReranker, KeepOrder, LateAttentionReranker
+from rerank.late.batcher import Batcher
 from rerank.model import load_model
+from rerank.profile import write_profile
+from tests.rerank.test_late import profile_of
 
 DOCUMENTS = [
     {"id": "d1", "title": "Fruit", "text": "Bananas are rich in potassium."},
@@ -112,9 +116,70 @@ def test_pipelines_share_what_is_equal(roster: Roster) -> None:
     assert isinstance(again, PipelineContender)
     assert isinstance(joint, PipelineContender)
     assert plain.pipeline.generator is again.pipeline.generator is joint.pipeline.generator
-    assert plain.pipeline.reranker is again.pipeline.reranker is not joint.pipeline.reranker
     assert isinstance(plain.pipeline.reranker, KeepOrder)
+    assert isinstance(joint.pipeline.reranker, AttentionReranker)
     assert isinstance(plain.pipeline.generator, QuoteGenerator)
+
+
+LATE = """
+[systems.one]
+index = "./tiny"
+model = "{model}"
+profile = "late.json"
+rerank = true
+generator = "quote"
+
+[systems.other]
+index = "./tiny"
+model = "{folder}/./{name}"
+profile = "./late.json"
+mode = "late"
+first_stage = 3.0
+k1 = 2.0
+top_k = 1
+generator = "local"
+max_tokens = 1
+
+[systems.third]
+index = "./tiny"
+model = "{model}"
+profile = "other.json"
+"""
+
+
+def reader_of(contender: Contender) -> tuple[LateAttentionReranker, Batcher]:
+    assert isinstance(contender, PipelineContender)
+    assert isinstance(contender.pipeline.reranker, LateAttentionReranker)
+    return contender.pipeline.reranker, contender.pipeline.reranker.batcher
+
+
+def test_rerankers_that_read_alike_read_once(shelf: Path, saved: Path) -> None:
+    model = load_model(str(saved))
+    write_profile(profile_of(model, together=0.5), shelf / "late.json")
+    write_profile(profile_of(model, together=0.25), shelf / "other.json")
+    said: list[str] = []
+    text = LATE.format(model=saved, folder=saved.parent, name=saved.name)
+    with closing(open_roster(arena_of(shelf, text), said.append)) as roster:
+        assert said == ["opening index ./tiny", f"loading model {saved}"]
+        (one, batches), (other, theirs), (third, apart) = map(reader_of, roster.contenders.values())
+        assert one.reader is other.reader is not third.reader
+        assert batches is theirs is not apart
+        # What is each system's own.
+        assert (one.first_stage, other.first_stage) == (None, 3.0)
+        assert (one.joint is not None, other.joint) == (True, None)
+        components = [system.components["reranker"] for system in roster.systems]
+        digest = one.reader.profile.digest
+        assert components[:2] == [f"late+joint {digest}", f"late {digest} first_stage=3"]
+        question = "what are bananas rich in?"
+        read = []
+        for name in ("one", "other", "third"):
+            last(roster.find(name), question)
+            read.append([chosen.reader.stats()["memory"].writes for chosen in (one, third)])
+        # The other system found what the first had read; the third has a memory of its own.
+        assert read == [[1, 0], [1, 0], [1, 1]]
+        assert (batches.stats().batches, apart.stats().batches) == (2, 1)
+    with pytest.raises(CancelledError):
+        other.batcher.read(question, ["text"])
 
 
 def test_what_is_lent_is_used_and_left_open(roster: Roster, shelf: Path, saved: Path) -> None:

@@ -29,7 +29,11 @@ class There(Protocol):
     """Starts a server with an arena; gives its address."""
 
     def __call__(
-        self, *contenders: Contender, settings: Settings | None = None, masked: tuple[str, ...] = ()
+        self,
+        *contenders: Contender,
+        settings: Settings | None = None,
+        masked: tuple[str, ...] = (),
+        signs: tuple[str, ...] = (),
     ) -> str:
         """The address."""
 
@@ -66,9 +70,12 @@ def there(store_path: Path) -> Iterator[There]:
     with ExitStack() as stack:
 
         def start(
-            *contenders: Contender, settings: Settings | None = None, masked: tuple[str, ...] = ()
+            *contenders: Contender,
+            settings: Settings | None = None,
+            masked: tuple[str, ...] = (),
+            signs: tuple[str, ...] = (),
         ) -> str:
-            parts = stack.enter_context(parts_of(store_path, *contenders, masked=masked))
+            parts = stack.enter_context(parts_of(store_path, *contenders, masked=masked, signs=signs))
             return stack.enter_context(served(create_app(settings or quick(), a_pipeline(), parts)))
 
         yield start

@@ -74,10 +74,12 @@ class Actor:
 
 
 @contextmanager
-def parts_of(store: Path | str, *contenders: Contender, masked: tuple[str, ...] = ()) -> Iterator[ArenaParts]:
-    """An arena of these, or of two that say the same; `masked` are hidden beside their names."""
+def parts_of(
+    store: Path | str, *contenders: Contender, masked: tuple[str, ...] = (), signs: tuple[str, ...] = ()
+) -> Iterator[ArenaParts]:
+    """An arena of these, or of two that say the same; `masked` and `signs` are hidden beside their names."""
     chosen = contenders or (Actor("left"), Actor("right"))
-    roster = Roster({one.system.name: one for one in chosen}, TOPICS, masked=masked)
+    roster = Roster({one.system.name: one for one in chosen}, TOPICS, masked=masked, signs=signs)
     kept = ArenaStore(str(store))
     try:
         yield ArenaParts(roster, kept, SECRET)
