@@ -19,15 +19,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rerank.errors import BadProfile
-from rerank.profile import (
-    HeadProfile,
-    JointHead,
-    ModelIdentity,
-    check_number,
-    check_profile,
-    read_json,
-    within,
-)
+from rerank.fields import check_number, read_json, within
+from rerank.profile import HeadProfile, JointHead, ModelIdentity, check_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,15 +13,28 @@ import json
 import math
 import os
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from itertools import pairwise
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rerank.errors import BadProfile
+from rerank.fields import (
+    check_length,
+    check_list,
+    check_number,
+    check_pair,
+    check_record,
+    check_text,
+    check_whole,
+    in_order,
+    read_json,
+    set_field,
+    shown,
+    within,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PretrainedConfig
 
@@ -45,7 +58,6 @@ Group = tuple[int, int]
 """A layer and a KV head of it, both from 0."""
 
 Kind = TypeVar("Kind")
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +74,9 @@ class ModelIdentity:
 
     def __post_init__(self) -> None:
         """Check every field; raises `BadProfile`."""
-        _text("type", self.type, empty=False)
+        check_text("type", self.type, empty=False)
         for item in fields(self)[1:]:
-            _put(self, item.name, _whole(item.name, getattr(self, item.name), least=1))
+            set_field(self, item.name, check_whole(item.name, getattr(self, item.name), least=1))
         if self.heads % self.kv_heads:
             raise BadProfile(f"kv_heads is {self.kv_heads}: it must divide heads, which is {self.heads}")
 
@@ -110,7 +122,7 @@ class Signal:
         if self.rows not in ROWS:
             raise BadProfile(f"rows is {self.rows!r}: it must be one of {', '.join(ROWS)}")
         for name in ("weight", "mean", "scale"):
-            _put(self, name, check_number(name, getattr(self, name)))
+            set_field(self, name, check_number(name, getattr(self, name)))
         if self.scale <= 0:
             raise BadProfile(
                 f"scale is {self.scale}: it must be above 0; leave a signal out that never varies"
@@ -128,7 +140,7 @@ class JointHead:
     def __post_init__(self) -> None:
         """Check every field; raises `BadProfile`."""
         _put_head(self)
-        _put(self, "weight", check_number("weight", self.weight))
+        set_field(self, "weight", check_number("weight", self.weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +171,13 @@ class HeadProfile:
 
     def __post_init__(self) -> None:
         """Check and order every field; raises `BadProfile`."""
-        _text("prompt", self.prompt)
+        check_text("prompt", self.prompt)
         if self.signals and not self.prompt:
             raise BadProfile("prompt is empty: signals hold for one prompt only, so name its version")
-        _put(self, "signals", _ordered("signals", self.signals, lambda s: (s.layer, s.head, s.rows)))
-        _put(self, "joint", _ordered("joint", self.joint, lambda j: (j.layer, j.head)))
-        citing = [_pair(f"citing[{place}]", pair) for place, pair in enumerate(self.citing)]
-        _put(self, "citing", _ordered("citing", citing, lambda pair: pair))
+        set_field(self, "signals", in_order("signals", self.signals, lambda s: (s.layer, s.head, s.rows)))
+        set_field(self, "joint", in_order("joint", self.joint, lambda j: (j.layer, j.head)))
+        citing = [check_pair(f"citing[{place}]", pair) for place, pair in enumerate(self.citing)]
+        set_field(self, "citing", in_order("citing", citing, lambda pair: pair))
         for name, heads in (
             ("signals", [(s.layer, s.head) for s in self.signals]),
             ("joint", [(j.layer, j.head) for j in self.joint]),
@@ -174,13 +186,13 @@ class HeadProfile:
             for layer, head in heads:
                 self._check_head(name, layer, head)
         if self.gates is not None:
-            _put(self, "gates", self._checked_gates(self.gates))
+            set_field(self, "gates", self._checked_gates(self.gates))
         for name in ("lexical", "learned", "together"):
-            _put(self, name, check_number(name, getattr(self, name), least=0.0))
-        _put(self, "passage_tokens", _whole("passage_tokens", self.passage_tokens, least=1))
-        _put(self, "position", _whole("position", self.position))
+            set_field(self, name, check_number(name, getattr(self, name), least=0.0))
+        set_field(self, "passage_tokens", check_whole("passage_tokens", self.passage_tokens, least=1))
+        set_field(self, "position", check_whole("position", self.position))
         notes = {str(name): _note(f"provenance.{name}", note) for name, note in self.provenance.items()}
-        _put(self, "provenance", notes)
+        set_field(self, "provenance", notes)
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -226,9 +238,9 @@ class HeadProfile:
             )
 
     def _checked_gates(self, gates: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
-        _length("gates", gates, self.model.layers, "rows, one a layer")
+        check_length("gates", gates, self.model.layers, "rows, one a layer")
         for layer, row in enumerate(gates):
-            _length(f"gates[{layer}]", row, self.model.kv_heads, "numbers, one a KV head")
+            check_length(f"gates[{layer}]", row, self.model.kv_heads, "numbers, one a KV head")
         return tuple(
             tuple(
                 check_number(f"gates[{layer}][{head}]", gate, least=0.0, most=1.0)
@@ -242,17 +254,6 @@ def read_profile(path: Path | str) -> HeadProfile:
     """Read a profile from its file. Raises `BadProfile`, which names the file, the field and its value."""
     with within(f"{path}"):
         return _parsed(read_json(path))
-
-
-def read_json(path: Path | str) -> object:
-    """What a JSON file holds. Raises `BadProfile`, also for a name given twice and for NaN."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-    except OSError as error:
-        raise BadProfile(f"it cannot be read: {error.strerror}; give a file that is there") from error
-    except (ValueError, RecursionError) as error:
-        raise BadProfile(f"it is no whole JSON document ({error}); make or fetch it again") from error
 
 
 def write_profile(profile: HeadProfile, path: Path | str) -> None:
@@ -296,7 +297,7 @@ def shipped_profile(model: Model | ModelIdentity) -> HeadProfile | None:
 
 
 def _parsed(document: object) -> HeadProfile:
-    record = dict(_record("the file", document))
+    record = dict(check_record("the file", document))
     version = record.pop("version", None)
     if type(version) is not int or version != PROFILE_VERSION:
         raise BadProfile(
@@ -308,14 +309,16 @@ def _parsed(document: object) -> HeadProfile:
         record["model"] = _made(ModelIdentity, record["model"])
     for name, kind in (("signals", Signal), ("joint", JointHead)):
         made = []
-        for place, item in enumerate(_list(name, record.get(name, []))):
+        for place, item in enumerate(check_list(name, record.get(name, []))):
             with within(f"{name}[{place}]"):
                 made.append(_made(kind, item))
         record[name] = tuple(made)
-    _list("citing", record.get("citing", []))
-    _record("provenance", record.get("provenance", {}))
+    check_list("citing", record.get("citing", []))
+    check_record("provenance", record.get("provenance", {}))
     if record.get("gates") is not None:
-        record["gates"] = [_list(f"gates[{n}]", row) for n, row in enumerate(_list("gates", record["gates"]))]
+        record["gates"] = [
+            check_list(f"gates[{n}]", row) for n, row in enumerate(check_list("gates", record["gates"]))
+        ]
     return HeadProfile(**record)
 
 
@@ -334,7 +337,7 @@ def _value(value: object) -> str:
 
 
 def _made(kind: type[Kind], value: object) -> Kind:
-    record = _record("this", value)
+    record = check_record("this", value)
     _check_names(kind, record)
     return kind(**record)
 
@@ -343,109 +346,21 @@ def _check_names(kind: type[Any], record: Mapping[str, object]) -> None:
     known = {item.name: item for item in fields(kind)}
     if unknown := sorted(record.keys() - known.keys()):
         allowed = ", ".join(sorted(known))
-        value = _short(record[unknown[0]])
+        value = shown(record[unknown[0]])
         raise BadProfile(f"{unknown[0]} (with {value}) is no field here: leave it out, or give {allowed}")
     needed = {n for n, item in known.items() if item.default is MISSING and item.default_factory is MISSING}
     if missing := sorted(needed - record.keys()):
         raise BadProfile(f"{missing[0]} is missing: give {', '.join(sorted(needed))}")
 
 
-@contextlib.contextmanager
-def within(place: str) -> Iterator[None]:
-    """Name `place` in front of what any `BadProfile` raised inside says."""
-    try:
-        yield
-    except BadProfile as error:
-        raise BadProfile(f"{place}: {error}") from error
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadProfile(f"{twice} is given twice, with {[v for n, v in pairs if n == twice]}: give it once")
-    return record
-
-
-def _constant(name: str) -> float:
-    raise BadProfile(f"a number is {name}: every number must be finite; make the profile again")
-
-
-def _record(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise BadProfile(f"{name} is {_short(value)}: it must be an object of named fields")
-    return value
-
-
-def _list(name: str, value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise BadProfile(f"{name} is {_short(value)}: it must be a list")
-    return value
-
-
-def _length(name: str, value: Sequence[object], wanted: int, of: str) -> None:
-    if len(value) != wanted:
-        raise BadProfile(f"{name} has length {len(value)}: it must have {wanted} {of}")
-
-
-def _whole(name: str, value: object, least: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise BadProfile(f"{name} is {_short(value)}: it must be a whole number of at least {least}")
-    return int(value)
-
-
-def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf) -> float:
-    """`value` as a float. Raises `BadProfile` if it is no finite number from `least` to `most`."""
-    number = math.nan
-    if not isinstance(value, bool) and isinstance(value, Real):
-        with contextlib.suppress(OverflowError):
-            number = float(value)
-    if not (math.isfinite(number) and least <= number <= most):
-        bounds = f" of at least {least:g}" if most == math.inf else f" from {least:g} to {most:g}"
-        allowed = "a finite number" + ("" if least == -math.inf else bounds)
-        raise BadProfile(f"{name} is {_short(value)}: it must be {allowed}")
-    return number
-
-
-def _text(name: str, value: object, *, empty: bool = True) -> str:
-    if not isinstance(value, str) or not (value or empty):
-        raise BadProfile(f"{name} is {_short(value)}: it must be {'text' if empty else 'a name'}")
-    return value
-
-
 def _note(name: str, value: object) -> Note:
     if isinstance(value, str | bool):
         return value
-    return _whole(name, value, least=-(2**63)) if isinstance(value, Integral) else check_number(name, value)
-
-
-def _pair(name: str, value: object) -> Head:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise BadProfile(f"{name} is {_short(value)}: it must be a layer and a head")
-    return _whole(f"{name}[0]", value[0]), _whole(f"{name}[1]", value[1])
-
-
-def _ordered(name: str, items: Iterable[Item], key: Callable[[Item], tuple[Any, ...]]) -> tuple[Item, ...]:
-    """`items` in order of `key`. Raises `BadProfile` where two have the same."""
-    ordered = sorted(items, key=key)
-    for item, following in pairwise(ordered):
-        if key(item) == key(following):
-            raise BadProfile(f"{name} has {'-'.join(map(str, key(item)))} twice: give every head once")
-    return tuple(ordered)
-
-
-def _put(record: object, name: str, value: object) -> None:
-    """Set a field of a frozen record that is being made."""
-    object.__setattr__(record, name, value)
+    return (
+        check_whole(name, value, least=-(2**63)) if isinstance(value, Integral) else check_number(name, value)
+    )
 
 
 def _put_head(record: Signal | JointHead) -> None:
     for name in ("layer", "head"):
-        _put(record, name, _whole(name, getattr(record, name)))
-
-
-def _short(value: object) -> str:
-    """`value` as it would be written, cut to a line."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        set_field(record, name, check_whole(name, getattr(record, name)))
