@@ -65,7 +65,7 @@ def generation_routes(desk: Desk) -> APIRouter:
 
         With `stream` or an Accept of text/event-stream, every `sentence` is sent as soon as it is certain.
         """
-        query, hits = clean_query(asked.text), asked.hits()
+        query, hits = clean_query(asked.text), asked.hits
         current().question = query
         if len(hits) > most:
             raise OverLimit(f"{len(hits):,} candidates are over this service's limit of {most:,}; send less")

@@ -110,7 +110,9 @@ async def _ranked(asked: RerankRequest, request: Request, desk: Desk, cache: Cac
     # How many results have their words marked depends on how many are sent; the scores do not.
     explained = min(asked.top_n or EVIDENCE, EVIDENCE) if asked.explain else 0
     mode = asked.mode or next(iter(desk.parts.modes), None)
-    parts = [asked.query, mode, asked.ranks, asked.scores, explained, _digest(asked)]
+    # Nothing is kept without a Redis, and then needs no address.
+    texts = None if cache.shared is None else _digest(asked)
+    parts = [asked.query, mode, asked.ranks, asked.scores, explained, texts]
     wanted = await cache.look("scores", desk.parts.identity("rerank"), [parts])
 
     async def make(_: Sequence[int]) -> list[bytes]:
@@ -155,7 +157,7 @@ def _respond(asked: RerankRequest, ranked: Ranked, model: str, version: str) -> 
     results = ranked.results[: asked.top_n]
     if asked.return_documents:
         results = [one.model_copy(update={"document": _document(documents[one.index])}) for one in results]
-    words = len(asked.query.split()) + sum(map(_words, documents))
+    words = len(asked.query.split()) + _words(documents)
     return RerankResponse(
         id=str(uuid.uuid4()),
         model=model,
@@ -207,8 +209,11 @@ def _document(sent: str | Document) -> Document:
     return Document(text=sent) if isinstance(sent, str) else sent
 
 
-def _words(sent: str | Document) -> int:
-    return len(sent.split()) if isinstance(sent, str) else len(sent.title.split()) + len(sent.text.split())
+def _words(documents: Sequence[str | Document]) -> int:
+    texts = [
+        text for sent in documents for text in ((sent,) if isinstance(sent, str) else (sent.title, sent.text))
+    ]
+    return sum(len(text.split()) for text in texts if text)
 
 
 def _explanations(reranker: Reranker, query: str, hits: Sequence[RankedHit]) -> list[ResultExplanation]:

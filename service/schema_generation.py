@@ -1,5 +1,6 @@
 """Answering over the wire: a query and its passages, as Castorini's tools write them, and the answer."""
 
+from functools import cached_property
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -76,7 +77,7 @@ class GenerateRequest(BaseModel):
     @model_validator(mode="after")
     def _are_different(self) -> Self:
         seen: set[str] = set()
-        for hit in self.hits():
+        for hit in self.hits:
             if hit.docid in seen:
                 raise ValueError(f"two candidates have the docid {hit.docid[:80]!r}; give each its own")
             seen.add(hit.docid)
@@ -93,6 +94,7 @@ class GenerateRequest(BaseModel):
         given = None if isinstance(self.query, str) else self.query.qid
         return None if given is None else str(given)
 
+    @cached_property
     def hits(self) -> list[Hit]:
         """The candidates as hits, ranked as they stand."""
         hits = []
