@@ -1,10 +1,14 @@
 """Answers that are kept in a real Redis, which may go away."""
 
 import asyncio
+from typing import Self
 
 import pytest
 from redis import Redis
 
+from ragnarok.pipeline import Result
+from service import answers
+from service.schema import QueryResponse
 from tests.rerank.test_store import Server
 from tests.service.caching import QUESTION, ask, asking
 
@@ -89,6 +93,27 @@ async def test_what_was_kept_for_another_question_is_not_this_ones(redis_server:
     assert outcome == "miss"
     assert isinstance(answer, dict)
     assert answer["query"] == "another"
+
+
+async def test_an_answer_that_is_kept_is_written_once(
+    redis_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    class Noting(QueryResponse):
+        @classmethod
+        def of(cls, result: Result) -> Self:
+            written.append(result.query)
+            return super().of(result)
+
+    monkeypatch.setattr(answers, "QueryResponse", Noting)
+    async with asking(redis_server.url) as (client, _):
+        together = await asyncio.gather(ask(client), ask(client))
+        other, _ = await ask(client, query="another"), await ask(client)
+    assert together[0][1] == together[1][1]
+    assert isinstance(other[1], dict)
+    assert other[1]["query"] == "another"
+    assert written == [QUESTION["query"], "another"]
 
 
 async def test_a_kept_answer_is_sent_as_it_was(redis_server: Server) -> None:

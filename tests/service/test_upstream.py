@@ -20,6 +20,7 @@ from rerank.errors import ContextTooSmall
 from service import context
 from service.clients import RemoteGenerator, RemoteRetriever, Upstream
 from service.errors import Busy, NotReady, UpstreamFailed, UpstreamTimeout
+from service.identity import Identities
 from service.library import Library
 from service.parts import Parts
 from service.settings import Settings
@@ -83,6 +84,27 @@ def upstream(stack: ExitStack, *urls: str, read: float = WAIT, key: str = "") ->
 def test_replicas_take_turns(stack: ExitStack, replica: Callable[..., str]) -> None:
     asked = upstream(stack, replica("a"), replica("b") + "/", replica("c"))
     assert [asked.ask("GET", "/", Said).name for _ in range(6)] == ["a", "b", "c"] * 2
+
+
+def test_an_address_may_have_a_path(stack: ExitStack) -> None:
+    app = FastAPI()
+
+    @app.get("/some/where/v1/said")
+    def say() -> Said:
+        return Said(name="a")
+
+    @app.get("/some/where/v1/identity")
+    def identity() -> Identities:
+        return Identities(identities={"rerank": "one"})
+
+    address = stack.enter_context(served(app))
+    asked = Upstream("rerank", [f"{address}/some/where/"], subject="rerank")
+    stack.callback(asked.close)
+    assert asked.ask("GET", "/v1/said", Said).name == "a"
+    asked.learn()
+    assert asked.known.agreed() == "one"
+    with pytest.raises(UpstreamFailed, match=r"failed \(404\)"):
+        upstream(stack, address).ask("GET", "/v1/said", Said)
 
 
 def test_a_dead_replica_is_passed_over(stack: ExitStack, replica: Callable[..., str], nobody: str) -> None:
@@ -287,6 +309,7 @@ def test_who_leaves_the_gateway_ends_the_work_behind_it(
     with httpx.stream("POST", f"{address}/v1/query", json=body, timeout=WAIT) as response:
         for line in response.iter_lines():
             if line == "event: reranked":
+                assert reciter.begun.wait(WAIT)
                 break
     end = time.monotonic() + WAIT
     while not reciter.closed.is_set() and time.monotonic() < end:

@@ -121,6 +121,40 @@ async def test_what_a_job_raises_reaches_who_waits_and_the_next_is_done() -> Non
     await worker.close()
 
 
+async def test_a_whole_job_tells_only_what_it_yields_last() -> None:
+    def nothing() -> Generator[str]:
+        yield from ()
+
+    worker, work = Worker(1), Work()
+    job = worker.submit(work.job("a"), whole=True)
+    reading = asyncio.create_task(gather(job))
+    others = worker.submit(work.job("b"))
+    await asyncio.sleep(0.05)
+    assert not reading.done()
+    work.go.set()
+    assert await reading == ["a 2"]
+    assert await gather(others) == ["b 1", "b 2"]
+    assert await gather(worker.submit(nothing, whole=True)) == []
+    await worker.close()
+
+
+async def test_a_whole_job_that_fails_or_is_left_says_so() -> None:
+    def broken() -> Generator[str]:
+        yield "one"
+        raise ZeroDivisionError("by hand")
+
+    worker, work = Worker(1), Work()
+    with pytest.raises(ZeroDivisionError, match="by hand"):
+        await gather(worker.submit(broken, whole=True))
+    job = worker.submit(work.job("a"), whole=True)
+    job.leave()
+    with pytest.raises(Stopping):
+        await gather(job)
+    work.go.set()
+    assert await gather(worker.submit(work.job("b"), whole=True)) == ["b 2"]
+    await worker.close()
+
+
 async def test_closing_drops_what_waits_and_refuses_what_comes() -> None:
     worker, work = Worker(1), Work()
     running, waiting = worker.submit(work.job("a")), worker.submit(work.job("b"))
