@@ -1,5 +1,6 @@
 """A Chromium whose tabs may be in the background: Playwright has each one think that it is in front."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,13 @@ import pytest
 
 from tests.service.conftest import ARGUMENTS
 from tests.service.running import WAIT
+
+NO_PAGE = -32000
+"""The protocol's error where a tab has no page, as between two of them."""
+
+
+class NoPage(Exception):
+    """A tab has no page yet."""
 
 
 class Tabs:
@@ -30,7 +38,7 @@ class Tabs:
         return str(attached["sessionId"])
 
     def value(self, tab: str, expression: str) -> object:
-        """What an expression comes to in a tab, or what it promises."""
+        """What an expression comes to in a tab, or what it promises. Raises `NoPage`."""
         asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
         said = self.call("Runtime.evaluate", asked, tab)
         assert "exceptionDetails" not in said, said
@@ -40,12 +48,15 @@ class Tabs:
     def until(self, tab: str, expression: str) -> None:
         """Wait until an expression is true in a tab."""
         end = time.monotonic() + WAIT
-        while not self.value(tab, expression):
+        while True:
+            with contextlib.suppress(NoPage):
+                if self.value(tab, expression):
+                    return
             assert time.monotonic() < end, expression
             time.sleep(0.02)
 
     def call(self, method: str, params: dict[str, Any], tab: str | None = None) -> dict[str, Any]:
-        """The result of a method."""
+        """The result of a method. Raises `NoPage`."""
         self._asked += 1
         asked = {"id": self._asked, "method": method, "params": params}
         if tab is not None:
@@ -53,6 +64,8 @@ class Tabs:
         os.write(self._to, json.dumps(asked).encode() + b"\0")
         while (said := self._message()).get("id") != self._asked:
             pass
+        if said.get("error", {}).get("code") == NO_PAGE:
+            raise NoPage(said)
         assert "error" not in said, said
         result: dict[str, Any] = said["result"]
         return result

@@ -42,7 +42,7 @@ class Held:
 
 def front(tabs: Tabs) -> None:
     """A tab in front of all others."""
-    tabs.value(tabs.open("about:blank", background=False), "0")
+    tabs.until(tabs.open("about:blank", background=False), "true")
 
 
 def test_a_battle_in_a_tab_that_is_never_painted(there: There, tmp_path: Path) -> None:
