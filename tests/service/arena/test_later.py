@@ -1,5 +1,6 @@
 """Pages before their scripts are there, and how these come where nothing is painted."""
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -111,7 +112,7 @@ def test_what_is_typed_before_the_scripts_come_is_kept(
         page.keyboard.press("ArrowLeft")
     held.let_go()
     # The scripts are there: the field follows its text.
-    page.wait_for_function("document.getElementById('question').style.height !== ''")
+    expect(field).to_have_attribute("style", re.compile("height"))
     expect(field).to_be_focused()
     page.keyboard.type("I ")
     expect(field).to_have_value("How do I sort?")
