@@ -105,6 +105,12 @@ def set_field(record: object, name: str, value: object) -> None:
     object.__setattr__(record, name, value)
 
 
+def shown(value: object) -> str:
+    """`value` as it would be written, cut to a line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     record = dict(pairs)
     if len(record) < len(pairs):
@@ -116,9 +122,3 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _constant(name: str) -> float:
     raise BadProfile(f"a number is {name}: every number must be finite; make the profile again")
-
-
-def shown(value: object) -> str:
-    """`value` as it would be written, cut to a line."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -157,7 +157,7 @@ def _respond(asked: RerankRequest, ranked: Ranked, model: str, version: str) -> 
     results = ranked.results[: asked.top_n]
     if asked.return_documents:
         results = [one.model_copy(update={"document": _document(documents[one.index])}) for one in results]
-    words = len(asked.query.split()) + _words(documents)
+    words = len(asked.query.split()) + sum(map(_words, documents))
     return RerankResponse(
         id=str(uuid.uuid4()),
         model=model,
@@ -209,11 +209,8 @@ def _document(sent: str | Document) -> Document:
     return Document(text=sent) if isinstance(sent, str) else sent
 
 
-def _words(documents: Sequence[str | Document]) -> int:
-    texts = [
-        text for sent in documents for text in ((sent,) if isinstance(sent, str) else (sent.title, sent.text))
-    ]
-    return sum(len(text.split()) for text in texts if text)
+def _words(sent: str | Document) -> int:
+    return len(sent.split()) if isinstance(sent, str) else len(sent.title.split()) + len(sent.text.split())
 
 
 def _explanations(reranker: Reranker, query: str, hits: Sequence[RankedHit]) -> list[ResultExplanation]:

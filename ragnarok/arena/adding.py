@@ -104,14 +104,12 @@ def add_votes(connection: Connection, added: Sequence[VoteRow], fresh: Mapping[s
 def add_vote(connection: Connection, row: VoteRow, token_id: str | None) -> bool:
     """Add a vote; False if its token, or its voter on this battle, has voted. Raises `NotFound`."""
     numbers = _numbers(connection, {row.battle_id})
-    values = (*_vote(row, _next(connection, votes), numbers), token_id)
-    if (
-        connection.scalar(_vote_once(connection), dict(zip(votes.columns.keys(), values, strict=True)))
-        is None
-    ):
+    number = _next(connection, votes)
+    values = zip(votes.columns.keys(), (*_vote(row, number, numbers), token_id), strict=True)
+    if connection.scalar(_vote_once(connection), dict(values)) is None:
         return False
     if row.orders:
-        _insert(connection, orders, [(values[0], *row.orders)])
+        _insert(connection, orders, [(number, *row.orders)])
     return True
 
 

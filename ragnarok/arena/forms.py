@@ -1,10 +1,9 @@
 """The one form that systems, battles and votes have as JSON: what is read is checked, and put into it.
 
-Each function takes what a line of JSON may hold and gives an object of the full set of members, sorted by
-name, defaults filled in, times in UTC to the microsecond; what has this form may be given back as it is. What
-is wrong is a `ValueError` that says where. Unknown members are refused, but in hits, answers and sentences,
-as `/v1/query` sends them, they are passed over. Knows nothing of the types that are made of it, which are
-`codec`'s.
+Each function takes what a line of JSON may hold and gives a new object of the full set of members, sorted by
+name, defaults filled in, times in UTC to the microsecond; what is wrong is a `ValueError` that says where.
+Unknown members are refused, but in hits, answers and sentences, as `/v1/query` sends them, they are passed
+over. Knows nothing of the types that are made of it, which are `codec`'s.
 """
 
 import sys
@@ -23,19 +22,6 @@ KINDS: tuple[VoterKind, ...] = ("human", "model")
 
 ORDERS = ("answer_orders", "evidence_orders")
 """A vote's members that say what a judge said in both orders."""
-
-_LARGEST = sys.float_info.max
-
-# A battle has many hits and marks, and reading them is much of an import: one that has its form already is
-# known by its members and their types at once, and only the others are gone through.
-_HIT = ("cut", "docid", "first_rank", "first_score", "highlights", "rank", "score", "text", "title", "url")
-_HIT_TYPES = frozenset(
-    (bool, str, int, first, list, int, score, str, str, str)
-    for first in (int, float)
-    for score in (int, float)
-)
-_MARK = ("end", "start", "weight")
-_MARK_TYPES = frozenset((int, int, weight) for weight in (int, float))
 
 # The members that each has to have, and those that it may have, too.
 _SYSTEM = frozenset({"name", "components"}), frozenset({"digest"})
@@ -110,15 +96,6 @@ def vote_form(record: object) -> Record:
 
 def hit_form(record: object) -> Record:
     """Of a hit."""
-    if (
-        type(record) is dict
-        and tuple(record) == _HIT
-        and tuple(map(type, record.values())) in _HIT_TYPES
-        and -_LARGEST <= record["score"] <= _LARGEST
-        and -_LARGEST <= record["first_score"] <= _LARGEST
-    ):
-        marks = record["highlights"]
-        return {**record, "highlights": list(map(_mark_form, marks))} if marks else record
     get = object_of(record, "a hit").get
     return {
         "cut": get("cut") is True,
@@ -195,13 +172,6 @@ def _output_form(record: object, side: str) -> Record:
 
 
 def _mark_form(record: object) -> Record:
-    if (
-        type(record) is dict
-        and tuple(record) == _MARK
-        and tuple(map(type, record.values())) in _MARK_TYPES
-        and -_LARGEST <= record["weight"] <= _LARGEST
-    ):
-        return record
     get = object_of(record, "a highlight").get
     return {
         "end": _whole(get("end"), "end"),
@@ -268,7 +238,7 @@ def _whole(value: object, name: str) -> int:
 
 def _number(value: object, name: str) -> float:
     # A whole number may be greater than any float; NaN is not less than anything.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise ValueError(f"{name} is no finite number but {_shown(value)}")
     return value
 

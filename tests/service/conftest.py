@@ -14,7 +14,7 @@ from ragnarok.pipeline import Pipeline
 from service.parts import Parts
 from service.settings import Settings
 from tests.rerank.test_store import Server
-from tests.service.running import WAIT, server_of
+from tests.service.running import server_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -61,12 +61,11 @@ ARGUMENTS = [
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
     """A headless Chromium; one for each module, for its driver has an event loop of its own."""
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no chromium here; tests/setup-system.sh installs it on Debian")
-    expect.set_options(timeout=1000 * WAIT)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield launched
@@ -82,7 +81,7 @@ def page(browser: "Browser") -> "Iterator[Page]":
     # Of every tab that the test opens beside this one, too.
     context.on("weberror", lambda error: errors.append(str(error.error)))
     context.on("console", lambda said: errors.append(said.text) if "Security Policy" in said.text else None)
-    context.set_default_timeout(1000 * WAIT)
+    context.set_default_timeout(10_000)
     yield tab
     context.close()
     assert errors == []

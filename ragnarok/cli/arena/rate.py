@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragnarok.arena.types import Board, Columns, VoterKind
+from ragnarok.arena.types import Board, VoterKind
 from ragnarok.cli.arena.shared import STORE, Store, opened, print_board
 from ragnarok.cli.console import err, out, print_json
 from ragnarok.cli.options import Json
@@ -59,15 +59,23 @@ def rate(
     from ragnarok.arena.boards import leaderboard
     from ragnarok.arena.components import component_columns
     from ragnarok.arena.filters import Filters
+    from ragnarok.arena.suspicion import suspects as suspected
 
     with opened(store) as arena:
         columns = arena.columns()
     left_out = frozenset(without or ())
     if not suspects:
-        left_out |= _suspected(columns, board)
+        left_out |= suspected(columns, board=board)
         err.print(f"left out: {', '.join(sorted(left_out)) or 'nobody'}", markup=False)
-    days = _utc(since), _utc(until)
-    filters = Filters(board, *days, topics, voters, without=left_out, style=style)
+    filters = Filters(
+        board=board,
+        since=_utc(since),
+        until=_utc(until),
+        topics=topics,
+        voters=voters,
+        without=left_out,
+        style=style,
+    )
     made = leaderboard(columns if component is None else component_columns(columns, component), filters)
     _draw(made, picture, matrix)
     if json:
@@ -76,13 +84,6 @@ def rate(
     print_board(made)
     for path in filter(None, (picture, matrix)):
         out.print(str(path), soft_wrap=True, markup=False)
-
-
-def _suspected(columns: Columns, board: Board) -> frozenset[str]:
-    # Its option has the same name.
-    from ragnarok.arena.suspicion import suspects
-
-    return suspects(columns, board=board)
 
 
 def _draw(board: "Leaderboard", picture: Path | None, matrix: Path | None) -> None:

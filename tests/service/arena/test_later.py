@@ -1,6 +1,8 @@
 """Pages before their scripts are there, and how these come where nothing is painted."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,33 +43,30 @@ class Held:
             self._waiting.append(route)
 
 
-def front(tabs: Tabs) -> None:
-    """A tab in front of all others."""
-    tabs.until(tabs.open("about:blank", background=False), "true")
+@contextmanager
+def hidden(url: str, profile: Path) -> Iterator[tuple[Tabs, str]]:
+    """A tab of `url` behind another one, which it still is at the end."""
+    with tabs_of(profile) as tabs:
+        tabs.until(tabs.open("about:blank", background=False), "true")
+        tab = tabs.open(url, background=True)
+        yield tabs, tab
+        assert tabs.value(tab, "document.visibilityState") == "hidden"
 
 
 def test_a_battle_in_a_tab_that_is_never_painted(there: There, tmp_path: Path) -> None:
-    address = there()
-    with tabs_of(tmp_path / "profile") as tabs:
-        front(tabs)
-        tab = tabs.open(f"{address}/battle", background=True)
+    with hidden(f"{there()}/battle", tmp_path / "profile") as (tabs, tab):
         tabs.until(tab, "document.activeElement?.id === 'question'")
         assert tabs.value(tab, "document.visibilityState") == "hidden"
         assert not tabs.value(tab, FRAME)
         tabs.value(tab, "document.getElementById('question').value = 'How do I sort?'")
         tabs.value(tab, "document.getElementById('send').click()")
         tabs.until(tab, "!document.getElementById('vote').hidden")
-        assert tabs.value(tab, "document.visibilityState") == "hidden"
 
 
 @pytest.mark.parametrize("path", ["/?q=How", "/compare?q=How&a=system-left&b=system-right"])
 def test_what_an_address_asks_is_asked_in_the_background(there: There, tmp_path: Path, path: str) -> None:
-    address = there()
-    with tabs_of(tmp_path / "profile") as tabs:
-        front(tabs)
-        tab = tabs.open(f"{address}{path}", background=True)
+    with hidden(f"{there()}{path}", tmp_path / "profile") as (tabs, tab):
         tabs.until(tab, "document.querySelectorAll('.sentence').length >= 3")
-        assert tabs.value(tab, "document.visibilityState") == "hidden"
 
 
 def test_a_tab_that_gets_no_frame_any_more_has_its_scripts_once(page: Page, there: There) -> None:
