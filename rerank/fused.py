@@ -1,9 +1,11 @@
-"""A layer's small steps as one kernel each, on a GPU in half precision.
+"""A layer's small steps as one kernel each and its projections as few products, on a GPU in half precision.
 
 What transformers writes as many passes over memory (RMSNorm: to fp32, square, mean, root, product, back;
 SwiGLU: silu, product; RoPE: negate, join, two products, sum, for queries and for keys) costs a long prefill
-a fourth of its time, and a short one a launch a pass. The sums are the same; only roundings in between fall
-away. Only classes whose code is known are touched, and not while gradients are taken.
+a fourth of its time, and a short one a launch a pass. Queries, keys and values come from one product, and so
+do SwiGLU's halves: their weights are made parts of one tensor. What a layer adds to its input, the product
+that makes it adds. The sums are the same; only roundings in between fall away. Only classes whose code is
+known are touched, and not while gradients are taken.
 """
 
 from collections.abc import Callable
@@ -15,20 +17,21 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 from transformers.activations import SiLUActivation
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm
-from transformers.models.mistral.modeling_mistral import MistralAttention, MistralMLP, MistralRMSNorm
-from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2MLP, Qwen2RMSNorm
-from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP, Qwen3RMSNorm
+from transformers.models.llama import modeling_llama as llama
+from transformers.models.mistral import modeling_mistral as mistral
+from transformers.models.qwen2 import modeling_qwen2 as qwen2
+from transformers.models.qwen3 import modeling_qwen3 as qwen3
 
 Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
-NORMS = (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm, Qwen3RMSNorm)
-GATED = (LlamaMLP, MistralMLP, Qwen2MLP, Qwen3MLP)
+NORMS = (llama.LlamaRMSNorm, mistral.MistralRMSNorm, qwen2.Qwen2RMSNorm, qwen3.Qwen3RMSNorm)
+GATED = (llama.LlamaMLP, mistral.MistralMLP, qwen2.Qwen2MLP, qwen3.Qwen3MLP)
+LAYERS = (llama.LlamaDecoderLayer, mistral.MistralDecoderLayer, qwen2.Qwen2DecoderLayer)
 SILU = (nn.SiLU, SiLUActivation)
 WINDOWS: dict[type[nn.Module], Callable[[Any], int | None]] = {
-    LlamaAttention: lambda _: None,
-    MistralAttention: lambda module: getattr(module.config, "sliding_window", None),
-    Qwen2Attention: lambda module: module.sliding_window,
+    llama.LlamaAttention: lambda _: None,
+    mistral.MistralAttention: lambda module: getattr(module.config, "sliding_window", None),
+    qwen2.Qwen2Attention: lambda module: module.sliding_window,
 }
 """Attention that is projections, RoPE over whole heads and nothing else, and where its window is said."""
 
@@ -37,52 +40,92 @@ def fuse(network: PreTrainedModel) -> None:
     """Fuse the steps of every layer that is known; does nothing elsewhere than on a GPU in half precision."""
     if network.device.type != "cuda" or network.dtype not in (torch.bfloat16, torch.float16):
         return
-    for module in network.modules():
+    modules: list[Any] = list(network.modules())
+    for module in modules:
         kind = type(module)
         if kind in NORMS:
             module.forward = MethodType(_norm, module)
-        elif kind in GATED and type(module.act_fn) in SILU:
-            module.forward = MethodType(_gated(), module)
-        elif kind in WINDOWS:
-            module.forward = MethodType(_attention(module.forward, WINDOWS[kind](module)), module)
+        elif kind in GATED and type(module.act_fn) in SILU and is_plain(module.gate_proj, module.up_proj):
+            both = join(module.gate_proj, module.up_proj)
+            module.forward = MethodType(_gated(module.forward, both), module)
+        elif kind in WINDOWS and is_plain(module.q_proj, module.k_proj, module.v_proj):
+            three = join(module.q_proj, module.k_proj, module.v_proj)
+            module.forward = MethodType(_attention(module.forward, WINDOWS[kind](module), three), module)
+    for module in modules:
+        if type(module) in LAYERS and _is_fused(module.self_attn) and _is_fused(module.mlp):
+            module.forward = MethodType(_layer(module.forward), module)
 
 
-def _norm(module: LlamaRMSNorm, hidden: Tensor) -> Tensor:
+def is_plain(*projections: nn.Module) -> bool:
+    """Whether these are linear projections and no more, all of them with a bias or none."""
+    return (
+        all(type(one) is nn.Linear for one in projections)
+        and len({one.bias is None for one in projections}) == 1
+    )
+
+
+def join(*projections: nn.Linear) -> nn.Linear:
+    """One projection in place of several of one input: their weights become parts of its."""
+    sizes = [one.out_features for one in projections]
+    whole = nn.Linear(projections[0].in_features, sum(sizes), projections[0].bias is not None, device="meta")
+    for name, _ in list(whole.named_parameters()):
+        parts = [getattr(one, name) for one in projections]
+        joined = torch.cat([part.detach() for part in parts])
+        setattr(whole, name, nn.Parameter(joined, requires_grad=False))
+        for one, old, new in zip(projections, parts, joined.split(sizes), strict=True):
+            setattr(one, name, nn.Parameter(new, requires_grad=old.requires_grad))
+    return whole
+
+
+def _is_fused(module: nn.Module) -> bool:
+    return "forward" in vars(module)
+
+
+def _norm(module: llama.LlamaRMSNorm, hidden: Tensor) -> Tensor:
     weight: Tensor = module.weight
-    return nn.functional.rms_norm(hidden, weight.shape, weight, module.variance_epsilon)
+    if torch.is_grad_enabled() or not hidden.is_cuda:
+        return nn.functional.rms_norm(hidden, weight.shape, weight, module.variance_epsilon)
+    # Triton is only there beside a GPU.
+    from rerank.fused_kernel import norm
+
+    return norm(hidden, weight, module.variance_epsilon)
 
 
-def _gated() -> Callable[[LlamaMLP, Tensor], Tensor]:
+def _gated(plain: Callable[[Tensor], Tensor], both: nn.Linear) -> Callable[..., Tensor]:
     # Triton is only there beside a GPU.
     from rerank.fused_kernel import silu_product
 
-    def forward(module: LlamaMLP, hidden: Tensor) -> Tensor:
-        gate, up = module.gate_proj(hidden), module.up_proj(hidden)
-        inner = module.act_fn(gate) * up if torch.is_grad_enabled() else silu_product(gate, up)
-        out: Tensor = module.down_proj(inner)
-        return out
+    def forward(module: llama.LlamaMLP, hidden: Tensor, added_to: Tensor | None = None) -> Tensor:
+        if torch.is_grad_enabled():
+            return plain(hidden)
+        return _projected(module.down_proj, silu_product(both(hidden)), added_to, over=True)
 
     return forward
 
 
-def _attention(plain: Attention, window: int | None) -> Attention:
+def _attention(plain: Attention, window: int | None, joined: nn.Linear) -> Attention:
     from rerank.fused_kernel import rotate
 
     def forward(
-        module: LlamaAttention,
+        module: llama.LlamaAttention,
         hidden_states: Tensor,
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Cache | None = None,
+        added_to: Tensor | None = None,
         **keywords: object,
     ) -> tuple[Tensor, Tensor | None]:
         cos, sin = position_embeddings
         front = hidden_states.shape[:-1]
         if torch.is_grad_enabled() or cos.shape != (*front, module.head_dim):
-            return plain(hidden_states, position_embeddings, attention_mask, past_key_values, **keywords)
+            out, weights = plain(
+                hidden_states, position_embeddings, attention_mask, past_key_values, **keywords
+            )
+            return (out if added_to is None else added_to + out), weights
+        sizes = [one.out_features for one in (module.q_proj, module.k_proj, module.v_proj)]
         query, key, value = (
-            project(hidden_states).view(*front, -1, module.head_dim)
-            for project in (module.q_proj, module.k_proj, module.v_proj)
+            states.unflatten(-1, (-1, module.head_dim))
+            for states in joined(hidden_states).split(sizes, dim=-1)
         )
         rotate(query, key, cos, sin)
         query, key, value = (states.transpose(1, 2) for states in (query, key, value))
@@ -99,6 +142,32 @@ def _attention(plain: Attention, window: int | None) -> Attention:
             sliding_window=window,
             **keywords,
         )
-        return module.o_proj(out.reshape(*front, -1).contiguous()), weights
+        return _projected(module.o_proj, out.reshape(*front, -1).contiguous(), added_to), weights
 
     return forward
+
+
+def _layer(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def forward(module: llama.LlamaDecoderLayer, hidden_states: Tensor, **keywords: object) -> Tensor:
+        if torch.is_grad_enabled():
+            return plain(hidden_states, **keywords)
+        normed = module.input_layernorm(hidden_states)
+        between, _ = module.self_attn(hidden_states=normed, added_to=hidden_states, **keywords)
+        out: Tensor = module.mlp(module.post_attention_layernorm(between), added_to=between)
+        return out
+
+    return forward
+
+
+def _projected(
+    projection: nn.Linear, states: Tensor, added_to: Tensor | None, *, over: bool = False
+) -> Tensor:
+    """What `projection` makes of `states`, added to something (and written over it) or not."""
+    if added_to is None or not is_plain(projection) or getattr(projection, "bias", None) is not None:
+        out: Tensor = projection(states)
+        return out if added_to is None else added_to + out
+    total, rows = added_to.flatten(0, -2), states.flatten(0, -2)
+    if not over:
+        return torch.addmm(total, rows, projection.weight.T).view_as(added_to)
+    total.addmm_(rows, projection.weight.T)
+    return added_to

@@ -24,9 +24,10 @@ from torch import Tensor
 
 from rerank.counts import Counted, TokenKind
 from rerank.errors import BadHeads, ContextTooSmall, NumericalError
+from rerank.layout import Layout
 from rerank.model import Model
 from rerank.observe import AttentionCall, attention_weights
-from rerank.packed import Layout, Prefix, end_to_end, read_prefix, run_packed, seen
+from rerank.packed import Prefix, end_to_end, read_prefix, run_packed, seen
 from rerank.prompt import ChatFrame, PassageContext, passage_context
 
 LEAD = " Here are some paragraphs:"

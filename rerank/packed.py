@@ -14,17 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
+from rerank.layout import Layout
 from rerank.model import Model
 from rerank.observe import AttentionCall, Held, attention_weights, weighted_values
 from rerank.transfer import send
-
-Ints = npt.NDArray[np.int64]
 
 Take = Callable[[AttentionCall, Tensor, Tensor], None]
 """Takes how a layer attends, its queries `[tokens, heads, dim]` and its keys `[tokens, kv_heads, dim]`."""
@@ -38,6 +35,9 @@ _GROUPED: dict[str, Any] = (
 CHUNK = {True: 16_384, False: 1_024}
 """Tokens of a long prefix that run at once, with flash attention and without: then a mask is made."""
 
+
+SHORT = 4096
+"""Sequences up to this many tokens go through that kernel, behind a prefix of fewer than `TALL`."""
 
 TALL, LOGITS = 2048, 1 << 27
 """From this many tokens of a prefix, and to this many logits, plain products are faster than flash attention.
@@ -60,57 +60,6 @@ class Prefix:
     next: int
 
 
-@dataclass(slots=True)
-class Layout:
-    """Where the sequences of a pack lie: built once, used by every layer. All tensors on the device.
-
-    `starts` `[sequences + 1]` int32; `keys` `[sequences · prefix + tokens]` indexes rows of the prefix's and
-    then the pack's keys; `key_starts` `[sequences + 1]` int32 where each sequence's keys begin among these.
-    """
-
-    lengths: list[int]
-    longest: int
-    prefix: int
-    starts: Tensor
-    keys: Tensor
-    key_starts: Tensor
-
-    @classmethod
-    def of(cls, lengths: Sequence[int], prefix: int, device: torch.device) -> "Layout":
-        """The layout of sequences of these lengths, all at least 1, behind a prefix."""
-        starts, keys, key_starts = map(torch.from_numpy, spread(np.array(lengths), prefix))
-        return cls(
-            list(lengths),
-            max(lengths),
-            prefix,
-            send(starts.to(torch.int32), device),
-            send(keys, device),
-            send(key_starts.to(torch.int32), device),
-        )
-
-    def seen(self, sliding: int | None) -> Tensor:
-        """Which of the prefix's and the pack's keys each row sees: bool `[tokens, prefix + tokens]`."""
-        device, lengths = self.starts.device, np.array(self.lengths)
-        first = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        begins = send(torch.from_numpy(first), device)
-        place = torch.arange(len(first), device=device) - begins
-        front = torch.arange(-self.prefix, 0, device=device)
-        seen = (begins[:, None] == begins) & (place[:, None] >= place)
-        if sliding is None:
-            return torch.nn.functional.pad(seen, (self.prefix, 0), value=True)
-        return torch.cat([front > place[:, None] - sliding, seen & (place > place[:, None] - sliding)], dim=1)
-
-
-def spread(lengths: Ints, prefix: int) -> tuple[Ints, Ints, Ints]:
-    """`Layout`'s `starts`, `keys` and `key_starts` for sequences of these lengths, int64."""
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    key_starts = starts + prefix * np.arange(len(starts))
-    # A row's keys are the prefix's, which stand first, and then its own sequence's.
-    within = np.arange(key_starts[-1]) - np.repeat(key_starts[:-1], lengths + prefix)
-    own = np.repeat(starts[:-1], lengths + prefix)
-    return starts, np.where(within < prefix, within, within + own), key_starts
-
-
 class Enough(Exception):
     """Every wanted layer has been taken."""
 
@@ -128,15 +77,24 @@ class Pack:
         self._take(call, rows, keys)
         if call.layer == self._last:
             raise Enough
+        flash = call.softcap is None and _is_flash(query.device, query.dtype)
+        if flash and self._prefix is not None and self._is_short():
+            from rerank.packed_kernel import attend_blocks
+
+            front = self._prefix.keys[call.layer], self._prefix.values[call.layer]
+            return attend_blocks(rows, keys, values, front, self._layout.blocks, call).transpose(0, 1)[None]
         if self._prefix is not None:
             keys = torch.cat([self._prefix.keys[call.layer], keys])
             values = torch.cat([self._prefix.values[call.layer], values])
-        if call.softcap is None and _is_flash(query.device, query.dtype):
+        if flash:
             logits = query.shape[1] * query.shape[2] * len(keys)
             if self._layout.prefix < TALL or logits > LOGITS:
                 return self._flash(rows, keys, values, call).transpose(0, 1)[None]
             return attend_plainly(query, keys.transpose(0, 1), values.transpose(0, 1), self._mask(call), call)
         return self._one_by_one(query, keys.transpose(0, 1), values.transpose(0, 1), call)
+
+    def _is_short(self) -> bool:
+        return self._layout.prefix < TALL and max(self._layout.lengths) <= SHORT
 
     def _mask(self, call: AttentionCall) -> Tensor:
         """What each row sees of the prefix's keys and the pack's, bool `[tokens, prefix + tokens]`."""
@@ -145,17 +103,18 @@ class Pack:
         return self._masks[call.sliding]
 
     def _flash(self, rows: Tensor, keys: Tensor, values: Tensor, call: AttentionCall) -> Tensor:
-        layout = self._layout
-        if layout.prefix:
-            keys, values = keys.index_select(0, layout.keys), values.index_select(0, layout.keys)
+        starts, seen, key_starts = self._layout.joined
+        prefix, longest = self._layout.prefix, max(self._layout.lengths)
+        if prefix:
+            keys, values = keys.index_select(0, seen), values.index_select(0, seen)
         out = varlen_attn(
             rows.contiguous(),
             keys.contiguous(),
             values.contiguous(),
-            layout.starts,
-            layout.key_starts,
-            layout.longest,
-            layout.longest + layout.prefix,
+            starts,
+            key_starts,
+            longest,
+            longest + prefix,
             scale=call.scaling,
             window_size=(-1 if call.sliding is None else call.sliding - 1, 0),
             **_GROUPED,

@@ -1,28 +1,33 @@
 """What query rows see of themselves: the log-sum-exp of a row over the prefix and its own query up to it.
 
-One kernel computes it on a GPU in half precision (`rerank.late.own_kernel`), plain PyTorch elsewhere.
+One kernel computes it on a GPU in half precision (`rerank.packed_kernel`), plain PyTorch elsewhere.
 """
 
 import torch
 from torch import Tensor
 
+from rerank.layout import Layout
+
 
 def own_mass(
-    query: Tensor, front: Tensor, key: Tensor, heads: Tensor, groups: Tensor, first: Tensor, scale: float
+    query: Tensor, key: Tensor, front: Tensor, layout: Layout, groups: Tensor, scale: float
 ) -> Tensor:
-    """Return log Σ exp(q·k·scale) over `front` and the rows' own keys from `first[row]` to the row: fp32.
+    """Return log Σ exp(q·k·scale) over `front` and the row's own sequence up to it: fp32 `[rows, heads]`.
 
-    `query` is `[rows, heads, dim]`, of which `heads` (int64, with their KV `groups`) are asked for; `front`
-    `[prefix, kv_heads, dim]`, `key` `[rows, kv_heads, dim]`; `first` int64 `[rows]`, never falling. Returns
-    `[rows, chosen heads]`.
+    `query` is `[rows, heads, dim]`, `key` `[rows, kv_heads, dim]`, `front` `[prefix, kv_heads, dim]`;
+    `groups`, int64, are the KV groups that are asked for, in order: other heads hold nothing of use. A
+    layer's window does not count, as it does not for documents.
     """
     if query.is_cuda and query.dtype != torch.float32:
-        from rerank.late.own_kernel import own_mass_on_gpu
+        from rerank.packed_kernel import mass_of_blocks
 
-        return own_mass_on_gpu(query, front, key, heads, groups, first, scale)
-    place = torch.arange(len(first), device=first.device)
-    hidden = (place < first[:, None]) | (place > place[:, None])
-    hidden = torch.nn.functional.pad(hidden, (len(front), 0), value=False)
-    keys = torch.cat([front[:, groups], key[:, groups]])
-    logits = torch.einsum("rhd,khd->hrk", query[:, heads].float(), keys.float()) * scale
-    return logits.masked_fill_(hidden, -torch.inf).logsumexp(dim=-1).T
+        return mass_of_blocks(query, key, front, layout.blocks, groups, scale)
+    seen = layout.seen(None)
+    shared = query.shape[1] // key.shape[1]
+    rows = query.float().unflatten(1, (-1, shared))[:, groups]
+    keys = torch.cat([front[:, groups], key[:, groups]]).float()
+    logits = torch.einsum("rghd,kgd->ghrk", rows, keys) * scale
+    out = query.new_zeros(query.shape[:2], dtype=torch.float32)
+    found = logits.masked_fill_(~seen, -torch.inf).logsumexp(dim=-1)
+    out.unflatten(1, (-1, shared))[:, groups] = found.permute(2, 0, 1)
+    return out

@@ -16,9 +16,10 @@ from torch import Tensor
 from rerank.errors import ContextTooSmall
 from rerank.late.own import own_mass
 from rerank.late.types import Rows
+from rerank.layout import BLOCK, Layout, blocks_of
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import Layout, Prefix, read_prefix, run_packed, spread
+from rerank.packed import Prefix, read_prefix, run_packed
 from rerank.profile import HeadProfile
 from rerank.prompt import ChatFrame
 from rerank.steady import steady
@@ -184,18 +185,18 @@ class _Run:
         """Make room for `rows` tokens of `count` queries, of which some may be empty."""
         self._reader, self._rows, self._count = reader, rows, count
         model = reader._model
-        self._sizes = [rows, rows, rows, count + 1, count + 1, rows + count * reader._prefix.length]
+        self._sizes = [rows, rows, 3 * (rows // BLOCK + count)]
         self._held = torch.zeros(sum(self._sizes), dtype=torch.long, device=model.device)
         self._lengths: list[int] = []
-        shared = model.shape.heads // model.shape.kv_heads
         by_layer: dict[int, list[int]] = {}
         for layer, head in reader._heads:
             by_layer.setdefault(layer, []).append(head)
+        shared = model.shape.heads // model.shape.kv_heads
         # Indexes live on the device: a list would be copied there in the middle of a recording.
         self._columns = {
             layer: (
                 torch.tensor(heads, device=model.device),
-                torch.tensor(heads, device=model.device) // shared,
+                torch.tensor(sorted({head // shared for head in heads}), device=model.device),
             )
             for layer, heads in by_layer.items()
         }
@@ -208,18 +209,21 @@ class _Run:
         spare = self._rows - int(lengths.sum())
         lengths[-1] += spare
         self._lengths = lengths.tolist()
-        starts, keys, key_starts = spread(lengths, prefix.length)
-        first = np.repeat(starts[:-1], lengths)
+        first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        blocks = np.zeros((3, self._rows // BLOCK + self._count), np.int64)
+        found = blocks_of(lengths)
+        blocks[:, : found.shape[1]] = found
         ids = np.fromiter((token for row in tokens for token in row), np.int64, self._rows - spare)
         positions = prefix.next + np.arange(self._rows) - first
         # Rows that nobody wants must not stand where the model has no positions.
         positions[self._rows - spare :] = prefix.next
-        every = np.concatenate([ids, np.zeros(spare, np.int64), positions, first, starts, key_starts, keys])
+        every = np.concatenate([ids, np.zeros(spare, np.int64), positions, blocks.ravel()])
         self._held.copy_(send(torch.from_numpy(every), self._held.device))
 
     def __call__(self) -> tuple[Tensor, Tensor]:
         reader, prefix = self._reader, self._reader._prefix
-        tokens, positions, first, starts, key_starts, keys = self._held.split(self._sizes)
+        tokens, positions, blocks = self._held.split(self._sizes)
+        layout = Layout(self._lengths, prefix.length, blocks.view(3, -1).int())
         vectors: list[Tensor] = []
         own: list[Tensor] = []
 
@@ -229,9 +233,8 @@ class _Run:
                 reader.scale = call.scaling
                 vectors.append(query[:, heads])
                 front = prefix.keys[call.layer]
-                own.append(own_mass(query, front, key, heads, groups, first, call.scaling))
+                own.append(own_mass(query, key, front, layout, groups, call.scaling)[:, heads])
 
-        layout = Layout(self._lengths, self._rows, prefix.length, starts.int(), keys, key_starts.int())
         with steady(reader._model.device):
             run_packed(reader._model, prefix, tokens[None], positions[None], layout, reader._last, take)
         return torch.cat(vectors, dim=1).contiguous(), torch.cat(own, dim=1)

@@ -13,9 +13,10 @@ from rerank.errors import ContextTooSmall
 from rerank.late.arena import Arena
 from rerank.late.documents import BATCH_TOKENS, Text
 from rerank.late.types import PAGE
+from rerank.layout import Layout
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import Layout, Pack, Prefix, end_to_end, run_held
+from rerank.packed import Pack, Prefix, end_to_end, run_held
 from rerank.store.key import document_key
 from rerank.store.types import StoreStats
 from rerank.transfer import send

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from rerank.layout import Layout
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import Layout, Pack, Prefix, read_prefix, run_packed
+from rerank.packed import Pack, Prefix, read_prefix, run_packed
 from tests.rerank.conftest import FAMILIES, make_model
 
 SEQUENCES = [[5, 6, 7], [8] * 60, [9], [10, 11] * 25]
