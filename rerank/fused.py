@@ -3,9 +3,8 @@
 What transformers writes as many passes over memory (RMSNorm: to fp32, square, mean, root, product, back;
 SwiGLU: silu, product; RoPE: negate, join, two products, sum, for queries and for keys) costs a long prefill
 a fourth of its time, and a short one a launch a pass. Queries, keys and values come from one product, and so
-do SwiGLU's halves: their weights are made parts of one tensor. What a layer adds to its input, the product
-that makes it adds. The sums are the same; only roundings in between fall away. Only classes whose code is
-known are touched, and not while gradients are taken.
+do SwiGLU's halves: their weights are made parts of one tensor. The sums are the same; only roundings in
+between fall away. Only classes whose code is known are touched, and not while gradients are taken.
 """
 
 from collections.abc import Callable
@@ -26,7 +25,6 @@ Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
 NORMS = (llama.LlamaRMSNorm, mistral.MistralRMSNorm, qwen2.Qwen2RMSNorm, qwen3.Qwen3RMSNorm)
 GATED = (llama.LlamaMLP, mistral.MistralMLP, qwen2.Qwen2MLP, qwen3.Qwen3MLP)
-LAYERS = (llama.LlamaDecoderLayer, mistral.MistralDecoderLayer, qwen2.Qwen2DecoderLayer)
 SILU = (nn.SiLU, SiLUActivation)
 WINDOWS: dict[type[nn.Module], Callable[[Any], int | None]] = {
     llama.LlamaAttention: lambda _: None,
@@ -51,9 +49,6 @@ def fuse(network: PreTrainedModel) -> None:
         elif kind in WINDOWS and is_plain(module.q_proj, module.k_proj, module.v_proj):
             three = join(module.q_proj, module.k_proj, module.v_proj)
             module.forward = MethodType(_attention(module.forward, WINDOWS[kind](module), three), module)
-    for module in modules:
-        if type(module) in LAYERS and _is_fused(module.self_attn) and _is_fused(module.mlp):
-            module.forward = MethodType(_layer(module.forward), module)
 
 
 def is_plain(*projections: nn.Module) -> bool:
@@ -77,10 +72,6 @@ def join(*projections: nn.Linear) -> nn.Linear:
     return whole
 
 
-def _is_fused(module: nn.Module) -> bool:
-    return "forward" in vars(module)
-
-
 def _norm(module: llama.LlamaRMSNorm, hidden: Tensor) -> Tensor:
     weight: Tensor = module.weight
     if torch.is_grad_enabled() or not hidden.is_cuda:
@@ -95,10 +86,11 @@ def _gated(plain: Callable[[Tensor], Tensor], both: nn.Linear) -> Callable[..., 
     # Triton is only there beside a GPU.
     from rerank.fused_kernel import silu_product
 
-    def forward(module: llama.LlamaMLP, hidden: Tensor, added_to: Tensor | None = None) -> Tensor:
+    def forward(module: llama.LlamaMLP, hidden: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             return plain(hidden)
-        return _projected(module.down_proj, silu_product(both(hidden)), added_to, over=True)
+        out: Tensor = module.down_proj(silu_product(both(hidden)))
+        return out
 
     return forward
 
@@ -112,16 +104,12 @@ def _attention(plain: Attention, window: int | None, joined: nn.Linear) -> Atten
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Cache | None = None,
-        added_to: Tensor | None = None,
         **keywords: object,
     ) -> tuple[Tensor, Tensor | None]:
         cos, sin = position_embeddings
         front = hidden_states.shape[:-1]
         if torch.is_grad_enabled() or cos.shape != (*front, module.head_dim):
-            out, weights = plain(
-                hidden_states, position_embeddings, attention_mask, past_key_values, **keywords
-            )
-            return (out if added_to is None else added_to + out), weights
+            return plain(hidden_states, position_embeddings, attention_mask, past_key_values, **keywords)
         sizes = [one.out_features for one in (module.q_proj, module.k_proj, module.v_proj)]
         query, key, value = (
             states.unflatten(-1, (-1, module.head_dim))
@@ -142,32 +130,6 @@ def _attention(plain: Attention, window: int | None, joined: nn.Linear) -> Atten
             sliding_window=window,
             **keywords,
         )
-        return _projected(module.o_proj, out.reshape(*front, -1).contiguous(), added_to), weights
+        return module.o_proj(out.reshape(*front, -1).contiguous()), weights
 
     return forward
-
-
-def _layer(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def forward(module: llama.LlamaDecoderLayer, hidden_states: Tensor, **keywords: object) -> Tensor:
-        if torch.is_grad_enabled():
-            return plain(hidden_states, **keywords)
-        normed = module.input_layernorm(hidden_states)
-        between, _ = module.self_attn(hidden_states=normed, added_to=hidden_states, **keywords)
-        out: Tensor = module.mlp(module.post_attention_layernorm(between), added_to=between)
-        return out
-
-    return forward
-
-
-def _projected(
-    projection: nn.Linear, states: Tensor, added_to: Tensor | None, *, over: bool = False
-) -> Tensor:
-    """What `projection` makes of `states`, added to something (and written over it) or not."""
-    if added_to is None or not is_plain(projection) or getattr(projection, "bias", None) is not None:
-        out: Tensor = projection(states)
-        return out if added_to is None else added_to + out
-    total, rows = added_to.flatten(0, -2), states.flatten(0, -2)
-    if not over:
-        return torch.addmm(total, rows, projection.weight.T).view_as(added_to)
-    total.addmm_(rows, projection.weight.T)
-    return added_to

@@ -12,15 +12,20 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @gpu
-@pytest.mark.parametrize(("inner", "outer"), [(4864, 896), (8960, 1536), (14_336, 4096), (4096, 1024)])
-def test_a_row_comes_out_alike_alone_and_among_many(inner: int, outer: int) -> None:
+@pytest.mark.parametrize("bias", [False, True], ids=["", "with a bias"])
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [(4864, 896), (896, 1152), (8960, 1536), (1536, 2048), (14_336, 4096), (4096, 6144), (1536, 576)],
+)
+def test_a_row_comes_out_alike_alone_and_among_many(inner: int, outer: int, bias: bool) -> None:
     torch.manual_seed(1)
-    rows = torch.randn(4096, inner, device="cuda", dtype=torch.bfloat16)
-    weight = torch.randn(outer, inner, device="cuda", dtype=torch.bfloat16) * 0.02
-    with steady(CUDA):
-        whole = rows @ weight.T
+    # Apart from each other, as the halves of a gated layer lie.
+    rows = torch.randn(4096, 2 * inner, device="cuda", dtype=torch.bfloat16)[:, :inner]
+    projection = torch.nn.Linear(inner, outer, bias, device="cuda", dtype=torch.bfloat16)
+    with steady(CUDA), torch.inference_mode():
+        whole = projection(rows)
         for count in (3, 16, 48, 100, 129, 700):
-            assert torch.equal(rows[:count] @ weight.T, whole[:count])
+            assert torch.equal(projection(rows[:count]), whole[:count])
 
 
 @gpu
