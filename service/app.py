@@ -92,6 +92,8 @@ def create_app(
         # The interactive pages load their scripts from another host; the document itself is served.
         docs_url=None,
         redoc_url=None,
+        # Spans are made by `service.tracing`; these would hold a search's query.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(ClearStart, failure=lambda: desk.failure or (arena.failure if arena else None))
     if settings.serve in {"all", "gateway"}:
@@ -123,9 +125,9 @@ def _include_pages(app: FastAPI, arena: "Arena | None") -> None:
         site.install(app, Site())
         return
     from service.arena.routes import arena_routes
-    from service.arena.views import LINKS, page_routes
+    from service.arena.views import links, page_routes
 
-    pages = Site((site.ASK, *LINKS))
+    pages = Site((site.ASK, *links(arena)))
     for router in (*arena_routes(arena), page_routes(arena, pages)):
         app.include_router(router)
     site.install(app, pages)

@@ -46,6 +46,7 @@ def run(host: str, port: int, make: Callable[[Settings], FastAPI] = create_app) 
         factory=True,
         host=host,
         port=port,
+        server_header=False,
         access_log=False,  # One line a request is enough, and `service.operations` writes it.
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )

@@ -17,10 +17,10 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from urllib3 import BaseHTTPResponse, Timeout, connection_from_url
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, LocationValueError, ReadTimeoutError
 from urllib3.util import parse_url
 
-from ragnarok.errors import OUTCOMES
+from ragnarok.errors import OUTCOMES, BadSetting
 from ragnarok.sse import EventReader
 from service.clients.known import Known
 from service.context import current, outgoing_headers
@@ -88,7 +88,8 @@ class Upstream:
     ) -> None:
         """Ask the services at `urls`; `connect` and `read` are seconds, `key` an API key if they want one.
 
-        `subject` is what they call, among their identities, what is asked of them.
+        `subject` is what they call, among their identities, what is asked of them. Raises `BadSetting` for
+        an address that cannot be.
         """
         self.name, self.urls, self.read = name, [url.rstrip("/") for url in urls], read
         self.known = Known(self.urls)
@@ -99,9 +100,15 @@ class Upstream:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         # It knows nothing of proxies: what the environment says of them is for the world outside.
         timeout = Timeout(connect=connect, read=read)
-        self._pools = {
-            url: connection_from_url(url, maxsize=KEPT, timeout=timeout, retries=False) for url in self.urls
-        }
+        try:
+            self._pools = {
+                url: connection_from_url(url, maxsize=KEPT, timeout=timeout, retries=False)
+                for url in self.urls
+            }
+        except LocationValueError as error:
+            raise BadSetting(
+                f"the {name} service cannot be at one of {', '.join(self.urls)} ({error}); give http://HOST:PORT"
+            ) from None
         self._prefixes = {url: parse_url(url).path or "" for url in self.urls}
 
     def close(self) -> None:

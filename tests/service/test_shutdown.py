@@ -62,6 +62,7 @@ def test_what_is_being_answered_finishes_and_nothing_new_is_taken() -> None:
         httpx.Client(base_url=address, timeout=WAIT) as client,
         client.stream("POST", "/v1/query", json={"query": "q", "stream": True}) as response,
     ):
+        assert "server" not in response.headers
         pieces = response.iter_text()
         text = next(pieces)
         process.send_signal(signal.SIGTERM)

@@ -11,6 +11,10 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import set_tracer_provider
 
 from ragnarok.errors import BadSetting
 from ragnarok.types import Hit
@@ -125,6 +129,18 @@ async def test_nothing_is_traced_unless_it_is_asked_for() -> None:
     async with client_of(a_pipeline(shelf)) as client:
         await client.post("/v1/query", json=QUESTION, headers={"X-Request-ID": "r-9"})
     assert shelf.sent == {"X-Request-ID": "r-9"}
+
+
+@pytest.mark.anyio
+async def test_a_tracer_of_the_whole_process_hears_nothing() -> None:
+    # The framework would send a search's query there.
+    kept = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    set_tracer_provider(provider)
+    async with client_of(a_pipeline()) as client:
+        await client.get("/v1/any/search", params={"query": "who built the secret tower?"})
+    assert kept.get_finished_spans() == ()
 
 
 def test_a_collector_that_is_away_delays_nothing() -> None:

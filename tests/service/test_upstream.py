@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from threading import Semaphore
 
 import httpx
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from indexes import Index, IndexNotFound
+from ragnarok.errors import BadSetting
 from ragnarok.types import Answer, Hit, Passage
 from rerank.errors import ContextTooSmall
 from service import context
@@ -140,11 +141,33 @@ def test_where_nobody_listens_is_said_at_once(stack: ExitStack, nobody: str) -> 
     assert time.monotonic() - start < 5
 
 
+def test_an_address_that_cannot_be_is_refused_at_the_start() -> None:
+    with pytest.raises(BadSetting, match="the rerank service cannot be at one of http://a b"):
+        Upstream("rerank", ["http://a b"])
+
+
 def test_silence_ends_in_an_error(stack: ExitStack, silent: str) -> None:
     start = time.monotonic()
     with pytest.raises(UpstreamTimeout, match=r"said nothing for 0\.3 seconds"):
         upstream(stack, silent, read=0.3).ask("GET", "/", Said)
     assert time.monotonic() - start < 5
+
+
+def test_who_takes_no_connection_is_not_waited_for(stack: ExitStack) -> None:
+    door = stack.enter_context(socket.socket())
+    door.bind(("127.0.0.1", 0))
+    door.listen(0)
+    # Who listens and takes nobody in: the places before the door are soon all taken.
+    for _ in range(4):
+        waiting = stack.enter_context(socket.socket())
+        waiting.setblocking(False)
+        waiting.connect_ex(door.getsockname())
+    full = f"http://127.0.0.1:{door.getsockname()[1]}"
+    asked = stack.enter_context(closing(Upstream("rerank", [full], connect=0.3, read=20.0)))
+    start = time.monotonic()
+    with pytest.raises(UpstreamFailed, match=f"at {full} cannot be reached"):
+        asked.ask("GET", "/", Said)
+    assert time.monotonic() - start < 10
 
 
 def test_an_answer_to_its_end_leaves_a_connection_to_be_used_again(stack: ExitStack) -> None:
