@@ -15,7 +15,6 @@ needs: it draws in software, sixty times a second at most.
 """
 
 import argparse
-import asyncio
 import shutil
 import statistics
 import tempfile
@@ -128,7 +127,8 @@ def _serve(votes: int, told: Connection) -> None:
         config = uvicorn.Config(app, port=0, log_level="error", ws="none")
         door = config.bind_socket()
         told.send(door.getsockname()[1])
-        asyncio.run(uvicorn.Server(config).serve(sockets=[door]))
+        # By the server's own loop: Python's would leave Nagle's delay on sockets that are bound before.
+        uvicorn.Server(config).run(sockets=[door])
         store.close()
 
 

@@ -44,6 +44,7 @@ INDIFFERENT = (
     "api_keys",
     "arena",
     "arena_battles",
+    "arena_compare",
     "arena_secret",
     "arena_store",
     "arena_votes",

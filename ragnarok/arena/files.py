@@ -32,8 +32,8 @@ COLUMNS = (
 
 `consistent` is yes or no where a model was asked in both orders, and empty elsewhere."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet reckon a cell instead of showing it."""
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What makes a spreadsheet reckon a cell instead of showing it; the last four are full width."""
 
 _READERS: dict[str, Callable[[object], AnyRow]] = {
     "system": system_row,

@@ -3,22 +3,27 @@
 The background is transparent and lines and words have the colour of the text around (`currentColor`), or,
 in a file of its own, black or white as the reader's system is light or dark. Style is written as attributes,
 which a page that forbids inline styles still shows. Words are drawn as shapes, so a title and a description
-say what is seen.
+say what is seen; where a name has characters that the font here lacks, words are text, which the reader's
+fonts draw.
 """
 
 import io
 import re
 import textwrap
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 from ragnarok.arena.boards import Leaderboard
 from ragnarok.errors import Unratable
@@ -34,6 +39,11 @@ THEME = "svg{color:#1b1b1b}@media (prefers-color-scheme:dark){svg{color:#ececec}
 LONGEST, CELLS = 28, 30
 """Characters of a name that are drawn; systems up to which a matrix has words in its cells."""
 
+PIXELS = 96
+"""Of a page, in an inch."""
+
+Size = tuple[float, float]
+
 # matplotlib keeps fonts and settings for the whole process, and promises nothing to threads.
 _DRAWING = threading.Lock()
 
@@ -45,7 +55,7 @@ class _Plan:
     `frame` draws what decides the layout, `fill` what lies within it.
     """
 
-    size: tuple[float, float]
+    size: Size
     title: str
     told: str
     prefix: str
@@ -74,8 +84,13 @@ def rating_plot(board: Leaderboard, *, inline: bool = False) -> str:
 
     votes = board.filters.board
     title = f"Ratings of {len(rows)} systems by votes on the {votes}"
-    size = (7.0, 0.9 + 0.32 * len(rows))
-    return _svg(_Plan(size, title, f"Best first: {told}.", f"ratings-{votes}", frame), inline)
+    plan = _Plan(_rating_inches(board), title, f"Best first: {told}.", f"ratings-{votes}", frame)
+    return _svg(plan, inline)
+
+
+def rating_size(board: Leaderboard) -> tuple[int, int]:
+    """The width and height of `rating_plot` in a page's pixels: the room that it takes."""
+    return _pixels(_rating_inches(board))
 
 
 def win_matrix(board: Leaderboard, *, inline: bool = False) -> str:
@@ -108,9 +123,27 @@ def win_matrix(board: Leaderboard, *, inline: bool = False) -> str:
         f"{names[row]} beats {names[column]} in {rates[row, column]:.0%} of {games[row, column]}"
         for row, column in zip(*np.nonzero(np.triu(games)), strict=True)
     )
-    side = 1.6 + 0.55 * n
-    plan = _Plan((side + 0.8, side), title, "; ".join(pairs) + ".", f"wins-{votes}", frame)
+    plan = _Plan(_win_inches(board), title, "; ".join(pairs) + ".", f"wins-{votes}", frame)
     return _svg(replace(plan, fill=fill) if n <= CELLS else plan, inline)
+
+
+def win_size(board: Leaderboard) -> tuple[int, int]:
+    """The width and height of `win_matrix` in a page's pixels."""
+    return _pixels(_win_inches(board))
+
+
+def _rating_inches(board: Leaderboard) -> Size:
+    return 7.0, 0.9 + 0.32 * len(board.standings)
+
+
+def _win_inches(board: Leaderboard) -> Size:
+    side = 1.6 + 0.55 * len(board.standings)
+    return side + 0.8, side
+
+
+def _pixels(inches: Size) -> tuple[int, int]:
+    width, height = (round(PIXELS * one) for one in inches)
+    return width, height
 
 
 def _names(axes: Axes, which: str, names: list[str], shift: float = 0.0) -> None:
@@ -130,7 +163,7 @@ def _cut(name: str) -> str:
 
 
 def _svg(plan: _Plan, inline: bool) -> str:
-    with _DRAWING:
+    with _DRAWING, _words(plan.told):
         figure = Figure(figsize=plan.size, layout="constrained")
         axes = figure.add_subplot()
         figure.patch.set_alpha(0)
@@ -146,6 +179,19 @@ def _svg(plan: _Plan, inline: bool) -> str:
         # Not savefig, which goes through all words once more.
         FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None})
     return _plain(_named(written.getvalue(), plan.prefix), plan, inline)
+
+
+@contextmanager
+def _words(told: str) -> Iterator[None]:
+    """Words as shapes, or as text where the font lacks a character of what is told."""
+    font = get_font(findfont("DejaVu Sans"))
+    if all(font.get_char_index(ord(character)) for character in set(told)):
+        yield
+        return
+    with rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
+        # The room for such words is measured with the font here, which says what it lacks.
+        warnings.filterwarnings("ignore", "Glyph")
+        yield
 
 
 def _plain(drawn: str, plan: _Plan, inline: bool) -> str:

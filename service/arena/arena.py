@@ -14,6 +14,7 @@ from ragnarok.arena.tokens import Tokens, read_secret
 from ragnarok.pipeline import close_parts
 from service.arena.boards import Boards
 from service.arena.choosing import Chooser
+from service.arena.downloads import Downloads
 from service.arena.gate import Gate
 from service.arena.hall import Hall
 from service.arena.records import Records
@@ -51,6 +52,7 @@ class Open:
     gate: Gate
     voters: Voters
     store: ArenaStore
+    downloads: Downloads
 
 
 class Arena:
@@ -111,6 +113,7 @@ class Arena:
             Gate(voters, self._rates, limits),
             voters,
             parts.store,
+            Downloads(parts.store),
         )
 
 

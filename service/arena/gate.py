@@ -1,7 +1,8 @@
 """Who may ask something of the arena, and how often: no other site's pages, and nobody too fast.
 
 Who brings a voter's cookie is counted as that voter, all others by their address, so that throwing the cookie
-away gains nothing. Knows requests; nothing of battles.
+away gains nothing. Cookies are to be had for the asking, so all voters of one address are counted together,
+too. Knows requests; nothing of battles.
 """
 
 import math
@@ -12,6 +13,9 @@ from fastapi import Request
 from service.arena.voters import Voters
 from service.errors import ForeignOrigin, LimitReached
 from service.limits import Rates, client_of
+
+CROWD = 20
+"""How many voters may be at one address (a laboratory, a lecture), each as fast as a voter may be."""
 
 
 class Gate:
@@ -33,8 +37,13 @@ class Gate:
 
     async def spend(self, kind: str, request: Request) -> None:
         """Count a request. Raises `LimitReached` for one too many."""
-        who, rate = self._voters.of(request) or client_of(request.scope), self._limits[kind]
-        spent = await self._rates.spend(f"arena:{kind}:{who}", rate)
+        address, rate = client_of(request.scope), self._limits[kind]
+        who = self._voters.of(request) or address
+        await self._spend(f"{kind}:{who}", rate, f"{kind}s")
+        await self._spend(f"{kind}:crowd:{address}", CROWD * rate, f"{kind}s of all voters at one address")
+
+    async def _spend(self, counted: str, rate: int, what: str) -> None:
+        spent = await self._rates.spend(f"arena:{counted}", rate)
         if not spent.may:
             wait = max(math.ceil(spent.wait), 1)
-            raise LimitReached(f"more than {rate} {kind}s in a minute; go on in {wait} s", spent.wait)
+            raise LimitReached(f"more than {rate} {what} in a minute; go on in {wait} s", spent.wait)

@@ -12,7 +12,6 @@ from starlette.responses import StreamingResponse
 
 from ragnarok.arena.files import csv_lines, jsonl_lines
 from service.arena.arena import Arena
-from service.arena.downloads import Over, download
 from service.arena.form import BoardQuery
 from service.arena.match import Shown
 from service.arena.schema import (
@@ -51,8 +50,10 @@ def _posts(arena: Arena) -> APIRouter:
         route_class=JsonRoute,
         responses=problems_of(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
     )
-    for add in (_add_begin, _add_vote, _add_compare):
-        add(router, arena)
+    _add_begin(router, arena)
+    _add_vote(router, arena)
+    if arena.settings.arena_compare:
+        _add_compare(router, arena)
     return router
 
 
@@ -177,12 +178,12 @@ def _boards(arena: Arena) -> APIRouter:
     @router.get("/battles.jsonl", response_class=StreamingResponse, summary="All battles, complete")
     async def jsonl() -> Response:
         """Systems, battles that are over and their votes, one JSON object a line; they can be imported."""
-        return download(jsonl_lines(Over(arena.now.store)), "battles.jsonl", "application/x-ndjson")
+        return arena.now.downloads.send(jsonl_lines, "battles.jsonl", "application/x-ndjson")
 
     @router.get("/battles.csv", response_class=StreamingResponse, summary="All votes as a table")
     async def csv() -> Response:
         """One line a vote on battles that are over, without texts."""
-        return download(csv_lines(Over(arena.now.store)), "battles.csv", "text/csv; charset=utf-8")
+        return arena.now.downloads.send(csv_lines, "battles.csv", "text/csv; charset=utf-8")
 
     return router
 

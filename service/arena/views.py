@@ -10,18 +10,25 @@ from typing import get_args
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from ragnarok.arena.pictures import rating_plot, win_matrix
+from ragnarok.arena.pictures import rating_plot, rating_size, win_matrix, win_size
 from ragnarok.arena.types import Columns
 from ragnarok.errors import NotFound
 from service.arena.arena import Arena
 from service.arena.form import OWN, BoardQuery
 from service.arena.schema import Tag
 from service.errors import SideFailed
-from service.site import Site, page_response
-
-LINKS = (("/battle", "Battle"), ("/leaderboard", "Leaderboard"), ("/compare", "Compare"))
+from service.site import Link, Site, page_response
 
 PICTURES = {"ratings": rating_plot, "wins": win_matrix}
+
+SIZES = {"ratings": rating_size, "wins": win_size}
+"""What room a page keeps for each picture."""
+
+
+def links(arena: Arena) -> tuple[Link, ...]:
+    """Where the pages of `arena` are, and what they are called."""
+    compare = (("/compare", "Compare"),) if arena.settings.arena_compare else ()
+    return (("/battle", "Battle"), ("/leaderboard", "Leaderboard"), *compare)
 
 
 def page_routes(arena: Arena, site: Site) -> APIRouter:
@@ -29,6 +36,13 @@ def page_routes(arena: Arena, site: Site) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     router.include_router(_battles(arena, site))
     router.include_router(_leaderboard(arena, site))
+    if arena.settings.arena_compare:
+        router.include_router(_compare(arena, site))
+    return router
+
+
+def _compare(arena: Arena, site: Site) -> APIRouter:
+    router = APIRouter()
 
     @router.get("/compare")
     async def compare(request: Request) -> Response:
@@ -134,7 +148,7 @@ def _board_page(arena: Arena, site: Site, wanted: BoardQuery, wrong: str) -> tup
 
 
 def _render(site: Site, wanted: BoardQuery, **said: object) -> bytes:
-    return site.page("leaderboard", "/leaderboard", wanted=wanted, **said)
+    return site.page("leaderboard", "/leaderboard", wanted=wanted, sizes=SIZES, **said)
 
 
 def _topics(columns: Columns) -> list[tuple[str, str]]:

@@ -28,6 +28,11 @@ class ArenaSettings(BaseModel):
         le=999_999,
         description="Battles and comparisons that a voter may begin in a minute.",
     )
+    arena_compare: bool = Field(
+        default=True,
+        description="Whether anyone may compare two systems by name: whoever asks them what a battle asks "
+        "can tell who is who before the vote.",
+    )
     arena_votes: int = Field(
         default=60, ge=1, le=999_999, description="Votes that a voter may send in a minute."
     )

@@ -80,6 +80,7 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
         "arena_store": "postgresql://arena:hush@host/arena",
         "arena_secret": "an-arena-hush",
         "arena_battles": "7",
+        "arena_compare": "false",
         "arena_votes": "70",
         "rate_limit": "60",
         "max_in_flight": "8",

@@ -1,11 +1,12 @@
 """`ragnarok arena rate`: the board."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragnarok.arena.filters import Interval
 from ragnarok.arena.types import Board, VoterKind
 from ragnarok.cli.arena.shared import STORE, Store, opened, print_board
 from ragnarok.cli.console import err, out, print_json
@@ -19,7 +20,7 @@ _DAY = ["%Y-%m-%d"]
 
 OfBoard = Annotated[Board, typer.Option(help="What was voted on: answer or evidence.")]
 Since = Annotated[datetime | None, typer.Option(formats=_DAY, help="Votes from this day on, in UTC.")]
-Until = Annotated[datetime | None, typer.Option(formats=_DAY, help="Votes before this day, in UTC.")]
+Until = Annotated[datetime | None, typer.Option(formats=_DAY, help="Votes up to this day and on it, in UTC.")]
 Topics = Annotated[str | None, typer.Option(help="Votes on this topic set; '' is the voters' own questions.")]
 Voters = Annotated[VoterKind | None, typer.Option(help="Votes of this kind: human or model.")]
 Without = Annotated[list[str] | None, typer.Option(help="A voter to leave out; may be repeated.")]
@@ -29,6 +30,7 @@ Component = Annotated[
     typer.Option(help="Rate this component (index, reranker, …) by battles that differ in it alone."),
 ]
 Style = Annotated[bool, typer.Option("--style", help="Hold words, citations and sources equal.")]
+OfInterval = Annotated[Interval, typer.Option(help="How intervals are found: sandwich or bootstrap.")]
 Picture = Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the ratings into this file (SVG).")]
 Matrix = Annotated[
     Path | None, typer.Option(dir_okay=False, help="Draw who beats whom into this file (SVG).")
@@ -46,6 +48,7 @@ def rate(
     suspects: Suspects = True,
     component: Component = None,
     style: Style = False,
+    interval: OfInterval = "sandwich",
     picture: Picture = None,
     matrix: Matrix = None,
     json: Json = False,
@@ -59,22 +62,32 @@ def rate(
     from ragnarok.arena.boards import leaderboard
     from ragnarok.arena.components import component_columns
     from ragnarok.arena.filters import Filters
-    from ragnarok.arena.suspicion import suspects as suspected
+    from ragnarok.arena.suspicion import examine
 
+    if style and interval == "bootstrap":
+        raise typer.BadParameter(
+            "with --style intervals are sandwiches; leave out one of --style and --interval"
+        )
     with opened(store) as arena:
         columns = arena.columns()
     left_out = frozenset(without or ())
     if not suspects:
-        left_out |= suspected(columns, board=board)
-        err.print(f"left out: {', '.join(sorted(left_out)) or 'nobody'}", markup=False)
+        found = [one for one in examine(columns, board=board) if one.reason]
+        left_out |= {one.voter for one in found}
+        for one in found:
+            err.print(f"left out: {one.voter}: {one.reason}", markup=False, soft_wrap=True)
+        if not left_out:
+            err.print("left out: nobody")
     filters = Filters(
         board=board,
         since=_utc(since),
-        until=_utc(until),
+        # Behind the last day that there is nothing can be cast.
+        until=None if until is None or until.date() == date.max else _utc(until + timedelta(days=1)),
         topics=topics,
         voters=voters,
         without=left_out,
         style=style,
+        interval=interval,
     )
     made = leaderboard(columns if component is None else component_columns(columns, component), filters)
     _draw(made, picture, matrix)

@@ -1,6 +1,8 @@
 {
-  // What the page does waits until it has been painted: its scripts would take the time of that.
-  const load = () => document.head.append(document.getElementById("later").content);
+  // What stands in templates, scripts and pictures, waits until the page has been painted: it would take the time of that.
+  const load = () => {
+    for (const waiting of document.querySelectorAll("template")) waiting.replaceWith(waiting.content);
+  };
   // A tab in the background is not painted.
   if (document.hidden) load();
   else {

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ragnarok.arena.configuration import AnswersEntry, PipelineEntry, RemoteEntry
+from ragnarok.arena.simulate import Scenario, simulate
+from ragnarok.arena.staged import staged
 from ragnarok.arena.store import ArenaStore
 from ragnarok.types import Answer, Sentence
 from tests.ragnarok.arena.battles import SYSTEMS, a_battle, a_vote, many
@@ -144,16 +146,30 @@ def test_a_board_is_filtered(command: Command, arena: str) -> None:
         return int(json.loads(said)["votes"])
 
     assert votes("--topics", "even") == votes("--topics", "") == 15
-    assert votes("--since", "2026-05-02") == votes("--until", "2026-05-01") == 0
-    assert votes("--since", "2026-05-01", "--until", "2026-05-02") == votes("--voters", "human") == 30
+    assert votes("--since", "2026-05-02") == votes("--until", "2026-04-30") == 0
+    assert votes("--since", "2026-05-01", "--until", "2026-05-01") == votes("--voters", "human") == 30
+    assert votes("--until", "9999-12-31") == 30
     assert votes("--voters", "model") == 0
     assert votes("--without", "v0", "--without", "v1") == 28
     assert votes("--no-suspects") == 30
     assert votes("--component", "reranker") == 30
     assert votes("--style") == 30
+    assert votes("--interval", "bootstrap") == 30
+    code, _, err = command("arena", "rate", "--store", arena, "--style", "--interval", "bootstrap")
+    assert (code, "leave out one" in " ".join(err.split())) == (2, True)
     code, _, err = command("arena", "rate", "--store", arena, "--topics", "odd")
     assert code == 4
     assert "'odd'" in err
+
+
+def test_who_is_left_out_is_told_with_the_reason(command: Command, tmp_path: Path) -> None:
+    scenario = Scenario({"x": 1100.0, "y": 900.0}, votes=600, voters={"honest": 8, "left": 1})
+    store = ArenaStore(str(tmp_path / "arena.db"))
+    store.add_all(staged(simulate(scenario)))
+    store.close()
+    code, _, err = command("arena", "rate", "--store", tmp_path / "arena.db", "--no-suspects")
+    assert code == 0
+    assert "left out: left-008: 100% of choices fall on the left, where systems are put by lot" in err
 
 
 def test_systems_that_did_not_meet_are_not_rated(command: Command, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_row_says_who_met_and_what_was_said(full: ArenaStore, tmp_path: Path) 
     assert "'=short" in text
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\uff1d"])
 def test_no_cell_is_a_formula(tmp_path: Path, start: str) -> None:
     store = ArenaStore(str(tmp_path / "arena.db"))
     store.add_many([], [])

@@ -13,7 +13,16 @@ from playwright.sync_api import sync_playwright
 
 from ragnarok.arena.boards import Leaderboard, leaderboard
 from ragnarok.arena.filters import Filters
-from ragnarok.arena.pictures import INK, MIDDLE, STRONG, WEAK, rating_plot, win_matrix
+from ragnarok.arena.pictures import (
+    INK,
+    MIDDLE,
+    STRONG,
+    WEAK,
+    rating_plot,
+    rating_size,
+    win_matrix,
+    win_size,
+)
 from ragnarok.arena.simulate import Scenario, simulate
 from ragnarok.errors import Unratable
 
@@ -50,6 +59,14 @@ def test_form(board: Leaderboard, draw: Draw, inline: bool) -> None:
     assert "<!--" not in drawn
 
 
+@pytest.mark.parametrize(("draw", "size"), [(rating_plot, rating_size), (win_matrix, win_size)])
+def test_size(board: Leaderboard, draw: Draw, size: Callable[[Leaderboard], tuple[int, int]]) -> None:
+    root = ET.XML(draw(board))
+    points = [float(root.get(side, "").removesuffix("pt")) for side in ("width", "height")]
+    # 96 pixels are 72 points.
+    assert size(board) == tuple(round(one * 96 / 72) for one in points)
+
+
 def test_words(board: Leaderboard) -> None:
     first = board.standings[0]
     root = ET.XML(rating_plot(board))
@@ -62,6 +79,19 @@ def test_words(board: Leaderboard) -> None:
     told = ET.XML(win_matrix(board)).findtext(f"{SVG}desc")
     assert told is not None
     assert f"bm25+late beats {NASTY} in {board.win_rates[0, 1]:.0%} of {board.games[0, 1]}" in told
+
+
+@pytest.mark.parametrize("draw", [rating_plot, win_matrix])
+def test_names_of_all_scripts_are_words(draw: Draw) -> None:
+    names = {"系统 & <一号>": 1100.0, "نظام": 1000.0, "système 🙂": 900.0}
+    board = leaderboard(simulate(Scenario(names, 600), seed=1))
+    drawn = draw(board)
+    shown = {one.text for one in ET.XML(drawn).iter(f"{SVG}text")}
+    assert names.keys() <= shown
+    assert INK not in drawn
+    assert "style=" not in drawn
+    # What the font has is drawn as ever.
+    assert "<text" not in draw(leaderboard(simulate(Scenario(NAMES, 600), seed=1)))
 
 
 def test_two_pictures_of_one_page_share_no_name(board: Leaderboard) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ragnarok.arena.store import ArenaStore
 from ragnarok.types import Sentence
+from service.arena.gate import CROWD
 from tests.service.arena.conftest import Here, There
 from tests.service.arena.fakes import TOPICS, Actor, quick
 from tests.service.fakes import SENTENCES
@@ -288,6 +289,17 @@ async def test_who_is_too_fast_is_told_when_to_go_on(here: Here) -> None:
         assert more == [201, 201, 429]
 
 
+async def test_ever_new_cookies_do_not_outrun_the_limits(here: Here) -> None:
+    async with here(settings=quick(arena_battles=1)) as client:
+        said = []
+        for _ in range(CROWD + 1):
+            client.cookies.clear()
+            await client.get("/battle")
+            said.append(await client.post("/v1/arena/battles", json=OWN))
+        assert [one.status_code for one in said] == [201] * CROWD + [429]
+        assert "all voters at one address" in said[-1].json()["detail"]
+
+
 async def test_the_cookie_is_for_this_site_alone(here: Here) -> None:
     async with here() as client:
         page = await client.get("/battle")
@@ -312,6 +324,15 @@ async def test_who_leaves_a_comparison_ends_it(there: There) -> None:
         await asyncio.sleep(0.3)
         steps.release()
         assert await asyncio.to_thread(slow.closed.wait, 10)
+
+
+async def test_where_votes_count_nothing_is_compared_by_name(here: Here) -> None:
+    async with here(settings=quick(arena_compare=False)) as client:
+        refused = await client.post("/v1/arena/compare", json=OWN | {"a": "system-left", "b": "system-right"})
+        assert refused.status_code == 404
+        assert (await client.get("/compare")).status_code == 404
+        assert "/compare" not in (await client.get("/battle")).text
+        assert "/compare" not in (await client.get("/")).text
 
 
 async def test_the_end_of_the_service_ends_its_battles(here: Here, store_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.service.arena.conftest import There
+from tests.service.arena.test_leaderboard import XY, fill
 from tests.service.tabs import Tabs, tabs_of
 
 pytestmark = pytest.mark.browser
@@ -182,3 +183,40 @@ def test_the_page_of_no_battle_says_so_and_offers_the_form(page: Page, there: Th
     page.get_by_label("Your question").fill("How do I sort?")
     page.keyboard.press("Enter")
     expect(page.locator("#vote")).to_be_visible()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_the_leaderboards_pictures_come_into_room_that_is_kept(
+    browser: Browser, there: There, store_path: Path, scripts: bool
+) -> None:
+    fill(store_path, [*[XY] * 3, ("y", "x", "a")])
+    context = browser.new_context(java_script_enabled=scripts, viewport={"width": 1280, "height": 1600})
+    page = context.new_page()
+    asked: list[str] = []
+    held: list[Route] = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    page.route("**/leaderboard/*.svg*", lambda route: held.append(route))
+    page.goto(f"{there()}/leaderboard", wait_until="commit")
+    pictures = page.get_by_role("img", name=re.compile("Ratings with their|How often each"))
+    expect(pictures).to_have_count(2)
+    while len(held) < 2:
+        page.wait_for_timeout(10)
+    rooms = [one.bounding_box() for one in pictures.all()]
+    assert all(room is not None and room["height"] > 100 for room in rooms)
+    for route in held:
+        route.continue_()
+    page.wait_for_load_state("load")
+    drawn = sorted(path for path in asked if path.endswith(".svg") and "leaderboard" in path)
+    assert drawn == ["/leaderboard/ratings.svg", "/leaderboard/wins.svg"]
+    page.wait_for_timeout(200)
+    for one, room in zip(pictures.all(), rooms, strict=True):
+        assert one.bounding_box() == pytest.approx(room, abs=1)
+    context.close()
+
+
+def test_in_a_tab_that_is_never_painted_the_leaderboard_has_its_pictures(
+    there: There, store_path: Path, tmp_path: Path
+) -> None:
+    fill(store_path, [*[XY] * 3, ("y", "x", "a")])
+    with hidden(f"{there()}/leaderboard", tmp_path / "profile") as (tabs, tab):
+        tabs.until(tab, "document.images.length === 2")

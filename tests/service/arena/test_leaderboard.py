@@ -1,10 +1,12 @@
 """The leaderboard, its filters and pictures, and the downloads."""
 
+import asyncio
 import csv
 import io
 import json
 import re
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from ragnarok.arena.simulate import Scenario, simulate
 from ragnarok.arena.staged import staged
 from ragnarok.arena.store import ArenaStore
 from ragnarok.arena.types import Battle, Outcome, Output, System, Verdicts, Vote
-from ragnarok.types import Answer
-from tests.service.arena.conftest import Here
+from ragnarok.types import Answer, Sentence
+from service.arena.downloads import AT_ONCE
+from tests.service.arena.conftest import Here, There
 from tests.service.arena.test_battles import begin, vote
+from tests.service.running import WAIT
 
 pytestmark = pytest.mark.anyio
 
@@ -251,3 +255,30 @@ async def test_downloads_hold_back_what_waits(here: Here, store_path: Path, tmp_
     rows = list(csv.DictReader(io.StringIO(table.text)))
     assert [row["battle_id"] for row in rows] == ["battle-0", "battle-1", voted["id"]]
     assert rows[0]["system_a"] == "'=x"
+
+
+async def test_downloads_that_nobody_reads_do_not_stop_the_arena(there: There, store_path: Path) -> None:
+    fill(store_path, [*[XY] * 3, ("y", "x", "a")])
+    store = ArenaStore(str(store_path))
+    # More than connections hold.
+    long = Answer("q", (Sentence("long " * 4_000_000),))
+    a, b = (Output(one.name, one.digest, long) for one in (System("x"), System("y")))
+    store.add_all([Battle("long", DAY, "q", 0, a, b), Vote("long", "v", "human", DAY, "a")])
+    store.close()
+    async with httpx.AsyncClient(base_url=there(), timeout=WAIT) as client:
+        path = "/v1/arena/battles.jsonl"
+        async with AsyncExitStack() as stack:
+            for _ in range(AT_ONCE):
+                waiting = await stack.enter_async_context(client.stream("GET", path))
+                assert waiting.status_code == 200
+            refused = await client.get(path)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
+            assert (await client.get("/leaderboard")).status_code == 200
+            assert (await vote(client, await begin(client))).status_code == 200
+        for _ in range(100):
+            # Who has left is noticed soon.
+            async with client.stream("GET", path) as again:
+                if again.status_code == 200:
+                    break
+            await asyncio.sleep(0.05)
+        assert again.status_code == 200
