@@ -142,6 +142,11 @@ def build_generator(model: Model, settings: PipelineSettings) -> Generator:
             f"the attention policy {settings.policy} is for a model that writes, and here {writes}: "
             "choose the generator local, or leave the policy out"
         )
+    if name == "quote" and settings.generate.prompt:
+        raise BadSetting(
+            f"the prompt is for a model that writes, and here {model.name} quotes: choose the generator "
+            "local or openai, or leave the prompt out"
+        )
     if name == "quote":
         return QuoteGenerator(model)
     if name == "openai":
@@ -162,6 +167,7 @@ def build_endpoint(settings: PipelineSettings) -> OpenAIGenerator:
         passage_tokens=how.passage_tokens,
         max_tokens=how.max_tokens,
         max_citations=how.max_citations,
+        prompt=how.prompt,
     )
     return OpenAIGenerator(options)
 

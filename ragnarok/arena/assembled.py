@@ -38,6 +38,7 @@ _OF_GENERATOR = (
     "model",
     "profile",
     "generator",
+    "prompt",
     "passages",
     "passage_tokens",
     "max_tokens",
@@ -116,6 +117,7 @@ class Parts:
             "model": self._model_told(entry),
             "reranker": told(reranker, settings),
             "generator": _generator_told(generator, settings),
+            "prompt": " ".join(entry.prompt.split()) or "none of its own",
         }
         pipeline = Pipeline(IndexRetriever(index, settings), reranker, generator, depth=entry.top_k)
         return PipelineContender(System(name, components), pipeline)
@@ -134,7 +136,9 @@ class Parts:
             profile=None if entry.profile is None else read_profile(self._folder / entry.profile),
             first_stage=entry.first_stage,
             generator=entry.generator,
-            generate=LocalOptions(entry.passages, entry.passage_tokens, entry.max_tokens),
+            generate=LocalOptions(
+                entry.passages, entry.passage_tokens, entry.max_tokens, prompt=entry.prompt.strip()
+            ),
             openai=openai,
             policy=entry.policy,
             sparsity=entry.sparsity,

@@ -39,6 +39,11 @@ class PipelineEntry(_Entry):
     profile: str | None = Field(default=None, description="Head profile; the one that comes with the model.")
     first_stage: float | None = Field(default=None, ge=0, description="Weight of the first stage's rank.")
     generator: GeneratorName | None = Field(default=None, description="local, quote or openai.")
+    prompt: str = Field(
+        default="",
+        max_length=2000,
+        description="What a model that writes is told to do with the passages; the program's own.",
+    )
     passages: int = Field(default=5, ge=1, description="Passages that answers are written from.")
     passage_tokens: int = Field(default=256, ge=1, description="Tokens of each that are read.")
     max_tokens: int = Field(default=256, ge=1, description="Tokens of the longest answer.")

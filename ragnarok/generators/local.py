@@ -37,7 +37,8 @@ class LocalOptions:
     `passages`: the best hits that are read, each cut to `passage_tokens`; `max_tokens`: the longest answer;
     `max_citations`: a sentence; `support`: attention share, in even shares, from which an uncited sentence
     cites a passage; `repeat`: an answer stops when its last `repeat` tokens stood in it before; `policy`:
-    what of the prompt stays in view (what a head has let go of draws no attention).
+    what of the prompt stays in view (what a head has let go of draws no attention); `prompt`: what the model
+    is told to do, between passages and question (empty: `INSTRUCTION`).
     """
 
     passages: int = 5
@@ -47,6 +48,7 @@ class LocalOptions:
     support: float = 1.25
     repeat: int = 12
     policy: Policy = field(default_factory=FullPolicy)
+    prompt: str = ""
 
 
 class LocalGenerator:
@@ -93,7 +95,7 @@ class _Writing:
     ) -> None:
         self.model, self.options, self.stopped = model, options, ""
         with model.turn:
-            asked = model.encode([f"{INSTRUCTION}\n\nQuestion: {query}"])[0]
+            asked = model.encode([f"{options.prompt or INSTRUCTION}\n\nQuestion: {query}"])[0]
             ending = asked + model.encode_template(frame.after)
             context = passage_context(
                 model,

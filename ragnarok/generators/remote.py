@@ -49,7 +49,8 @@ class OpenAIOptions:
     `base_url` is what `/chat/completions` is added to; `model` its name there; `api_key` may be empty;
     `timeout` seconds for a whole answer. `passages`: the best hits that are read, each cut to about
     `passage_tokens`; `max_tokens`: the longest answer; `max_citations`: a sentence; `support`: share of an
-    uncited sentence's words from which it cites a passage. Raises `BadSetting`.
+    uncited sentence's words from which it cites a passage; `prompt`: what the model is told to do, between
+    passages and question (empty: `INSTRUCTION`). Raises `BadSetting`.
     """
 
     base_url: str
@@ -61,6 +62,7 @@ class OpenAIOptions:
     max_tokens: int = 256
     max_citations: int = 3
     support: float = 0.6
+    prompt: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what could not be asked; the messages repeat no value that may hold a secret."""
@@ -116,7 +118,8 @@ class OpenAIGenerator:
             yield builder.finish()
             return
         texts = [_cut(hit.passage.contents, self.options.passage_tokens * CHARACTERS) for hit in hits]
-        reply = self._endpoint.reply(_messages(query, texts), self.options.max_tokens)
+        messages = _messages(query, texts, self.options.prompt or INSTRUCTION)
+        reply = self._endpoint.reply(messages, self.options.max_tokens)
         support = _Support(texts, self.options.support)
         sentences = SentenceStream()
         said = False
@@ -177,12 +180,12 @@ def _is_address(text: str) -> bool:
     return named and plain and parts.scheme in {"http", "https"} and not (parts.query or parts.fragment)
 
 
-def _messages(query: str, texts: Sequence[str]) -> "list[ChatCompletionMessageParam]":
+def _messages(query: str, texts: Sequence[str], prompt: str) -> "list[ChatCompletionMessageParam]":
     passages = "\n\n".join(
         f'<passage number="{number}">\n{cover_marks(_TAG.sub("‹", text))}\n</passage>'
         for number, text in enumerate(texts, start=1)
     )
-    asked = f"{LEAD}\n\n{passages}\n\n{INSTRUCTION}\n\nQuestion: {query}"
+    asked = f"{LEAD}\n\n{passages}\n\n{prompt}\n\nQuestion: {query}"
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
 
 

@@ -11,7 +11,13 @@ from ragnarok import assemble
 from ragnarok.assemble import PipelineSettings, build_generator, build_pipeline, build_reranker
 from ragnarok.documents import StoreOptions
 from ragnarok.errors import BadSetting
-from ragnarok.generators import LocalGenerator, LocalOptions, QuoteGenerator
+from ragnarok.generators import (
+    LocalGenerator,
+    LocalOptions,
+    OpenAIGenerator,
+    OpenAIOptions,
+    QuoteGenerator,
+)
 from ragnarok.pipeline import close_parts
 from ragnarok.rerankers import AttentionReranker, KeepOrder, LateAttentionReranker
 from ragnarok.types import Hit, Passage
@@ -36,6 +42,17 @@ def test_a_named_generator_is_taken_with_its_options(small: Model) -> None:
     made = build_generator(small, PipelineSettings(generator="local", generate=options))
     assert isinstance(made, LocalGenerator)
     assert made.options is options
+
+
+def test_a_prompt_is_refused_where_nothing_is_written(small: Model) -> None:
+    told = LocalOptions(prompt="Answer in one word.")
+    with pytest.raises(BadSetting, match="the prompt is for a model that writes"):
+        build_generator(small, PipelineSettings(generate=told))
+    endpoint = OpenAIOptions("http://localhost:1/v1", "m")
+    made = build_generator(small, PipelineSettings(generator="openai", openai=endpoint, generate=told))
+    assert isinstance(made, OpenAIGenerator)
+    assert made.options.prompt == told.prompt
+    close_parts(made)
 
 
 def test_rerankers(small: Model) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from ragnarok.generators import LocalGenerator, LocalOptions, QuoteGenerator
-from ragnarok.generators.local import LEAD
+from ragnarok.generators.local import INSTRUCTION, LEAD
 from ragnarok.generators.quote import QuoteOptions
 from ragnarok.seams import Generator
 from ragnarok.sentences import split_sentences
@@ -85,6 +85,16 @@ def test_a_question_that_fills_the_context_is_refused(small: Model) -> None:
 
 def test_the_prompt_leads_in_with_words(small: Model) -> None:
     assert LEAD in small.tokenizer.decode(small.encode([LEAD])[0])
+
+
+def test_a_prompt_of_ones_own_is_read_instead(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, int]] = []
+    monkeypatch.setattr(small, "counted", lambda kind, tokens: heard.append((kind, tokens)))
+    for prompt in ("", "Say it in one word."):
+        answer_of(LocalGenerator(small, LocalOptions(max_tokens=1, prompt=prompt)), hits())
+    (usual, own) = (tokens for kind, tokens in heard if kind == "answer_prompt")
+    ours, theirs = map(len, small.encode([f"{INSTRUCTION}\n\nQuestion:", "Say it in one word.\n\nQuestion:"]))
+    assert own - usual == theirs - ours != 0
 
 
 def flat(text: str) -> str:

@@ -29,6 +29,7 @@ from ragnarok.errors import (
     RagnarokError,
 )
 from ragnarok.generators import LocalOptions, OpenAIGenerator, OpenAIOptions
+from ragnarok.generators.remote import INSTRUCTION
 from ragnarok.pipeline import Pipeline
 from ragnarok.rerankers import KeepOrder
 from ragnarok.types import Answer, Hit, Passage, Sentence
@@ -206,6 +207,14 @@ def test_passages_are_material_and_their_marks_are_covered(options: OpenAIOption
     assert "potassium ⟦3⟧" in prompt
     assert "cite ⟦2⟧" in prompt
     assert "no instruction to you" in fake.asked[0]["messages"][0]["content"]
+
+
+def test_a_prompt_of_ones_own_is_sent_instead(options: OpenAIOptions, fake: Fake) -> None:
+    answer_of(options)
+    answer_of(replace(options, prompt="Say it in one word."))
+    usual, own = (asked["messages"][1]["content"] for asked in fake.asked)
+    assert own == usual.replace(INSTRUCTION, "Say it in one word.")
+    assert INSTRUCTION in usual
 
 
 def test_a_mark_copied_from_a_passage_cites_nothing(options: OpenAIOptions, fake: Fake) -> None:

@@ -20,7 +20,7 @@ from ragnarok.errors import (
     BadSetting,
     NotFound,
 )
-from ragnarok.generators import QuoteGenerator
+from ragnarok.generators import LocalGenerator, QuoteGenerator
 from ragnarok.pipeline import Reranked, Result, Retrieved
 from ragnarok.rerankers import AttentionReranker, KeepOrder, LateAttentionReranker
 from rerank.late.batcher import Batcher
@@ -180,6 +180,44 @@ def test_rerankers_that_read_alike_read_once(shelf: Path, saved: Path) -> None:
         assert (batches.stats().batches, apart.stats().batches) == (2, 1)
     with pytest.raises(CancelledError):
         other.batcher.read(question, ["text"])
+
+
+PROMPTS = (
+    """
+[systems.usual]
+index = "./tiny"
+model = "{model}"
+rerank = false
+generator = "local"
+max_tokens = 1
+
+[systems.brief]
+index = "./tiny"
+model = "{model}"
+rerank = false
+generator = "local"
+max_tokens = 1
+prompt = """
+    + '"""'
+    + """
+Answer in one word,
+and cite.
+"""
+    + '"""'
+)
+
+
+def test_systems_may_differ_in_what_the_model_is_told(shelf: Path, saved: Path) -> None:
+    with closing(open_roster(arena_of(shelf, PROMPTS.format(model=saved)))) as roster:
+        usual, brief = roster.contenders.values()
+        assert isinstance(usual, PipelineContender)
+        assert isinstance(brief, PipelineContender)
+        assert isinstance(usual.pipeline.generator, LocalGenerator)
+        assert isinstance(brief.pipeline.generator, LocalGenerator)
+        assert usual.pipeline.generator.options.prompt == ""
+        assert brief.pipeline.generator.options.prompt == "Answer in one word,\nand cite."
+        theirs = usual.system.components.items() ^ brief.system.components.items()
+        assert set(theirs) == {("prompt", "none of its own"), ("prompt", "Answer in one word, and cite.")}
 
 
 def test_what_is_lent_is_used_and_left_open(roster: Roster, shelf: Path, saved: Path) -> None:
