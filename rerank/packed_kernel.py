@@ -19,6 +19,9 @@ from rerank.observe import AttentionCall
 KEYS = 32
 """Keys that are taken at once."""
 
+STACKED = 8
+"""Heads of a KV group that one program takes, at most."""
+
 # Triton ships no types.
 _jit: Callable[[Callable[..., object]], Any] = triton.jit
 
@@ -86,6 +89,7 @@ def _attend(
     front_stride: tl.tensor,
     shared: tl.constexpr,
     stacked: tl.constexpr,
+    parts: tl.constexpr,
     heads: tl.constexpr,
     dims: tl.constexpr,
     width: tl.constexpr,
@@ -95,7 +99,8 @@ def _attend(
     reads: tl.constexpr,
 ) -> None:
     block = tl.program_id(0)
-    group = tl.program_id(1)
+    group = tl.program_id(1) // parts
+    part = tl.program_id(1) % parts
     if not reads:
         group = tl.load(groups + group)
     start, begin, end = (
@@ -105,8 +110,9 @@ def _attend(
     )
     if start < end:
         line = tl.arange(0, row_block * stacked)
-        token, head = start + line // stacked, group * shared + line % stacked
-        real = (token < end) & (line % stacked < shared)
+        own = part * stacked + line % stacked
+        token, head = start + line // stacked, group * shared + own
+        real = (token < end) & (own < shared)
         dim = tl.arange(0, width)
         vector = tl.load(
             query + token[:, None] * query_stride + head[:, None] * dims + dim[None, :],
@@ -156,9 +162,9 @@ def attend_blocks(
 ) -> Tensor:
     """What rows read of the prefix and of their own sequence up to them: `[rows, heads, dim]`.
 
-    `query` is `[rows, heads, dim]`, `key` and `value` `[rows, kv_heads, dim]`, heads beside each other in
-    memory; `front` are the prefix's keys and values, `[prefix, kv_heads, dim]`; `blocks` as in
-    `rerank.layout.Layout`, all zeros where a block is of no use.
+    `query` is `[rows, heads, dim]`, `key` and `value` `[rows, kv_heads, dim]`; `front` are the prefix's keys
+    and values, `[prefix, kv_heads, dim]`; `blocks` as in `rerank.layout.Layout`, all zeros where a block is
+    of no use.
     """
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     _launch(query, key, value, front, blocks, None, out, call)
@@ -189,17 +195,22 @@ def _launch(
 ) -> None:
     heads, dim = query.shape[1:]
     kv_heads = key.shape[1]
-    if any(states.stride()[1:] != (dim, 1) for states in (query, key, value, *front)):
-        raise ValueError("heads must lie beside each other")
-    if front[0].stride() != front[1].stride():
-        raise ValueError("the prefix's keys and values must lie alike")
-    stacked = triton.next_power_of_2(heads // kv_heads)
+    shared = heads // kv_heads
+    query, key, value = map(_in_line, (query, key, value))
+    front_key, front_value = (states.contiguous() for states in front)
+    stacked = min(triton.next_power_of_2(shared), STACKED)
+    parts = triton.cdiv(shared, stacked)
     if count := blocks.shape[1]:
-        _attend[(count, kv_heads if groups is None else len(groups))](
-            query, key, value, *front, blocks, blocks if groups is None else groups, out,
-            call.scaling * 1.4426950408889634, count, len(front[0]), call.sliding or 0, query.stride(0),
-            key.stride(0), value.stride(0), front[0].stride(0), shared=heads // kv_heads, stacked=stacked,
+        _attend[(count, parts * (kv_heads if groups is None else len(groups)))](
+            query, key, value, front_key, front_value, blocks, blocks if groups is None else groups, out,
+            call.scaling * 1.4426950408889634, count, len(front_key), call.sliding or 0, query.stride(0),
+            key.stride(0), value.stride(0), front_key.stride(0), shared=shared, stacked=stacked, parts=parts,
             heads=heads, dims=dim, width=max(16, triton.next_power_of_2(dim)), row_block=BLOCK,
             key_block=KEYS, windowed=call.sliding is not None, reads=groups is None,
             num_warps=4 if BLOCK * stacked <= 64 else 8,
         )  # fmt: skip
+
+
+def _in_line(states: Tensor) -> Tensor:
+    """The same with heads beside each other in memory, as most models have them."""
+    return states if states.stride()[1:] == (states.shape[2], 1) else states.contiguous()

@@ -29,7 +29,9 @@ def drawn(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("sliding", [None, 40])
 @pytest.mark.parametrize("prefix", [0, 1, 70])
-@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(8, 2, 128), (9, 3, 64), (14, 2, 64), (3, 3, 80)])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim"), [(8, 2, 128), (9, 3, 64), (14, 2, 64), (3, 3, 80), (24, 2, 64)]
+)
 def test_equals_a_naive_loop(
     attend: Attend, heads: int, kv_heads: int, dim: int, prefix: int, sliding: int | None
 ) -> None:
@@ -75,8 +77,12 @@ def test_blocks_of_no_use_do_nothing(attend: Attend) -> None:
     assert torch.equal(got, expected)
 
 
-def test_heads_that_lie_apart_are_refused(attend: Attend) -> None:
-    query, key = drawn(4, 20, 64).transpose(0, 1), drawn(20, 2, 64)
-    blocks = Layout.of([20], 0, query.device).blocks
-    with pytest.raises(ValueError, match="beside each other"):
-        attend(query, key, key, (key[:0], key[:0]), blocks, AttentionCall(0, 1.0))
+def test_heads_may_lie_apart(attend: Attend) -> None:
+    torch.manual_seed(6)
+    query, key = drawn(4, 20, 64).transpose(0, 1), drawn(2, 20, 64).transpose(0, 1)
+    front = drawn(2, 5, 64).transpose(0, 1), drawn(5, 2, 64)
+    blocks = Layout.of([9, 11], 5, query.device).blocks
+    call = AttentionCall(0, 0.125)
+    beside = (front[0].contiguous(), front[1])
+    expected = attend(query.contiguous(), key.contiguous(), key.contiguous(), beside, blocks, call)
+    assert torch.equal(attend(query, key, key, front, blocks, call), expected)
