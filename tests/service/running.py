@@ -1,5 +1,6 @@
 """Applications that run: in this process without a socket, or as a real server."""
 
+import asyncio
 import json
 import re
 import socket
@@ -54,7 +55,7 @@ def served(app: ASGIApp, port: int = 0) -> Iterator[str]:
     """The address of a real server of any application, run by a thread, at a free port if none is given."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
     with socket.create_server(("127.0.0.1", port)) as door:
-        thread = threading.Thread(target=lambda: server.run(sockets=[door]))
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[door])))
         thread.start()
         try:
             yield f"http://127.0.0.1:{door.getsockname()[1]}"

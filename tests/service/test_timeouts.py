@@ -83,6 +83,8 @@ async def test_an_answer_that_does_not_begin_is_given_up(serve: Serve, path: str
         assert "4 seconds" in late.json()["detail"]
         assert late.headers["x-request-id"]
         assert ("error" in late.json()) == path.startswith("/v1/chat/")
+        # It is given up some turns of the server's loop after that is sent.
+        await asyncio.sleep(0.5)
         steps.release()
         assert await asyncio.to_thread(reciter.closed.wait, WAIT)
         assert reciter.said <= 1, "nothing more is written than was begun"
