@@ -37,7 +37,7 @@ CHUNK = {True: 16_384, False: 1_024}
 
 
 SHORT = 4096
-"""Sequences up to this many tokens go through that kernel, behind a prefix of fewer than `TALL`."""
+"""Sequences up to this many tokens attend by one kernel, behind a prefix of fewer than `TALL`."""
 
 TALL, LOGITS = 2048, 1 << 27
 """From this many tokens of a prefix, and to this many logits, plain products are faster than flash attention.

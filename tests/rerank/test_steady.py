@@ -15,7 +15,16 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 @pytest.mark.parametrize("bias", [False, True], ids=["", "with a bias"])
 @pytest.mark.parametrize(
     ("inner", "outer"),
-    [(4864, 896), (896, 1152), (8960, 1536), (1536, 2048), (14_336, 4096), (4096, 6144), (1536, 576)],
+    [
+        (4864, 896),
+        (896, 1152),
+        (8960, 1536),
+        (1536, 2048),
+        (14_336, 4096),
+        (4096, 6144),
+        (4096, 1024),
+        (1536, 576),
+    ],
 )
 def test_a_row_comes_out_alike_alone_and_among_many(inner: int, outer: int, bias: bool) -> None:
     torch.manual_seed(1)
