@@ -12,8 +12,9 @@ not know what gates are used for.
 
 import hashlib
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,10 @@ from rerank.policies.base import check_window
 from rerank.policies.kernels import Line, Window, causal, windowed
 
 LONG = 2048
-"""Texts from this length on are trained with less memory: what a layer computed is computed again."""
+"""On a CPU, texts from this length on are trained with less memory: what a layer computed is computed again.
+
+A GPU does so from the first length on that it has no memory for otherwise: it costs a third of the speed.
+"""
 
 Progress = Callable[[int, int, float], None]
 """Told of each step: how many are done, of how many, and the loss."""
@@ -138,6 +142,7 @@ class _Trainer:
         shape = (model.shape.layers, model.shape.kv_heads)
         self.gates = nn.Parameter(torch.ones(shape, device=model.device))
         self.step, self.losses = 0, list[float]()
+        self._again_from = LONG if model.device.type == "cpu" else sys.maxsize
         self._optimizer = torch.optim.AdamW([self.gates], lr=settings.rate, weight_decay=0.0)
         if state is not None:
             self.step, self.losses = state.step, list(state.losses)
@@ -150,10 +155,26 @@ class _Trainer:
 
     def learn(self, text: PasskeyText) -> float:
         """One step; returns its loss."""
+        if len(text.tokens) < self._again_from:
+            with suppress(torch.OutOfMemoryError):
+                return self._learn(text, again=False)
+            self._again_from = len(text.tokens)
+            torch.cuda.empty_cache()
+        return self._learn(text, again=True)
+
+    def state(self) -> TrainingState:
+        """What it takes to go on from here."""
+        moments = self._optimizer.state[self.gates]
+        return TrainingState(
+            self.step, self.losses, self.gates.detach(), moments["exp_avg"], moments["exp_avg_sq"]
+        )
+
+    def _learn(self, text: PasskeyText, *, again: bool) -> float:
         tokens = torch.tensor([text.tokens], device=self._model.device)
         with torch.no_grad():
             wanted = self._hidden(tokens, text.answers, None)
-        got = self._hidden(tokens, text.answers, self.gates)
+        with _computed_again(self._model.network.base_model) if again else nullcontext():
+            got = self._hidden(tokens, text.answers, self.gates)
         loss = (got.float() - wanted.float()).pow(2).mean()
         loss = loss + self._settings.regularisation * self.gates.abs().mean()
         if not torch.isfinite(loss):
@@ -167,25 +188,15 @@ class _Trainer:
         self.losses.append(float(loss.detach()))
         return self.losses[-1]
 
-    def state(self) -> TrainingState:
-        """What it takes to go on from here."""
-        moments = self._optimizer.state[self.gates]
-        return TrainingState(
-            self.step, self.losses, self.gates.detach(), moments["exp_avg"], moments["exp_avg_sq"]
-        )
-
     def _hidden(self, tokens: Tensor, answers: Sequence[int], gates: Tensor | None) -> Tensor:
         """Final hidden states of the answers' tokens, `[answers, hidden]`."""
-        base = self._model.network.base_model
-        again = gates is not None and tokens.shape[1] >= LONG
-        with _computed_again(base) if again else nullcontext():
-            states: Tensor = base(
-                input_ids=tokens,
-                # With a mask of four dimensions transformers makes none of its own.
-                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),
-                use_cache=False,
-                held=GateMix(gates, self._window),
-            ).last_hidden_state
+        states: Tensor = self._model.network.base_model(
+            input_ids=tokens,
+            # With a mask of four dimensions transformers makes none of its own.
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),
+            use_cache=False,
+            held=GateMix(gates, self._window),
+        ).last_hidden_state
         return states[0, answers]
 
 

@@ -15,6 +15,7 @@ from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 
 from rerank.observe import AttentionCall, attention_weights, weighted_values
+from rerank.policies.flash_window import has_flash, sinks_and_recent
 
 TILE = 512
 """Rows of a window computed at once: each tile reads the window before it and its own keys, no more."""
@@ -164,11 +165,30 @@ def used(query: Tensor, kv: Tensor, place: Place, call: AttentionCall) -> Tensor
 
 def windowed(query: Tensor, line: Line, start: int, window: Window, call: AttentionCall) -> Tensor:
     """Attention of rows at positions `start`, `start + 1`, … through a window: `[1, heads, rows, dim]`."""
+    plain = not window.compensated and call.softcap is None and call.sliding in (None, window.recent)
+    if plain and has_flash(query) and (call.sliding is None or not window.sinks):
+        return _by_flash(query, line, start, window, call)
     tiles = [
         masked(query[:, :, view.rows], view.kv, view.mask, call)
         for view in views(line, start, query.shape[2], window, call.sliding, TILE)
     ]
     return tiles[0] if len(tiles) == 1 else torch.cat(tiles, dim=2)
+
+
+def _by_flash(query: Tensor, line: Line, start: int, window: Window, call: AttentionCall) -> Tensor:
+    """The same by flash attention: rows before the window is full are causal, the others see two parts."""
+    sinks, rows = window.sinks, query.shape[2]
+    early = min(max(sinks + window.recent - start, 0), rows)
+    parts: list[Tensor] = []
+    if early:
+        end = start + early
+        kv = torch.cat([line.sinks[..., :end, :], line.keys[..., : max(end - sinks, 0), :]], dim=3)
+        parts.append(causal(query[:, :, :early], kv, call))
+    if early < rows:
+        low = start + early - window.recent + 1 - line.start
+        keys = line.keys[..., low:, :]
+        parts.append(sinks_and_recent(query[:, :, early:], line.sinks, keys, window.recent, call.scaling))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 def views(

@@ -4,18 +4,21 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from rerank.errors import BadPolicy, ContextTooSmall, ModelUnfit, TrainingConflict
 from rerank.gatefiles import draw_losses, write_pattern
-from rerank.gates import GateSettings, ramp, train_gates
+from rerank.gates import GateMix, GateSettings, ramp, train_gates
 from rerank.gates_quick import quick_gates
 from rerank.importers import import_duo
 from rerank.model import Model
+from rerank.observe import AttentionCall
 from rerank.passkeys import PasskeyMaker
 from rerank.policies import DuoPolicy
 from tests.rerank.conftest import FAMILIES, make_model
@@ -138,6 +141,32 @@ def test_long_texts_are_trained_with_less_memory_and_the_same_result(
     monkeypatch.setattr("rerank.gates.LONG", 1)
     again = train_gates(model, TEXT, settings)
     torch.testing.assert_close(torch.tensor(again.gates), torch.tensor(expected.gates), atol=1e-4, rtol=0)
+
+
+def test_without_memory_for_all_a_layer_is_computed_again(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(TINY, steps=4, lengths=1)
+    expected = train_gates(model, TEXT, settings)
+    layers = model.network.base_model.layers
+    assert isinstance(layers, nn.ModuleList)
+    ran: list[bool] = []
+
+    class Full(GateMix):
+        """A device without the memory for a whole layer more."""
+
+        def attend(self, query: Tensor, key: Tensor, value: Tensor, call: AttentionCall) -> Tensor:
+            if self.gates is not None and call.layer == 0:
+                ran.append(isinstance(layers[0].forward, partial))
+                if len(ran) == 1:
+                    raise torch.OutOfMemoryError
+            return super().attend(query, key, value, call)
+
+    monkeypatch.setattr("rerank.gates.GateMix", Full)
+    again = train_gates(model, TEXT, settings)
+    torch.testing.assert_close(torch.tensor(again.gates), torch.tensor(expected.gates), atol=1e-4, rtol=0)
+    # Tried in full once; from then on there, and once more on the way back.
+    assert ran == [False] + [True, False] * 4
 
 
 @pytest.mark.parametrize("family", ["gemma3", "phi", "mistral-sliding"])
