@@ -24,6 +24,7 @@ class FitOptions:
 
     `position` is how far behind the prefix a query stands, whatever the passages' lengths. The nearer, the
     sharper heads see words; that it may stand inside a long passage does no harm (docs/experiments.md).
+    It is written `repeats` times, one after the other.
     `together` is written into the profile as it is: lists that one passage answers cannot tell its worth.
     """
 
@@ -31,6 +32,7 @@ class FitOptions:
     depth: int | None = None
     passage_tokens: int = 400
     position: int = 512
+    repeats: int = 1
     together: float = 0.0
     alphas: tuple[float, ...] = ALPHAS
 
@@ -63,7 +65,13 @@ def fit_signals(
     options = options or FitOptions()
     depth = options.depth or model.shape.layers
     _check(model, lists, options, depth)
-    reader = SignalReader(model, depth, passage_tokens=options.passage_tokens, position=options.position)
+    reader = SignalReader(
+        model,
+        depth,
+        passage_tokens=options.passage_tokens,
+        position=options.position,
+        repeats=options.repeats,
+    )
     features = []
     for done, entry in enumerate(lists):
         progress("lists read", done, len(lists))
@@ -86,6 +94,7 @@ def fit_signals(
         together=options.together,
         passage_tokens=options.passage_tokens,
         position=options.position,
+        repeats=options.repeats,
     )
     report = FitReport(
         alpha=alpha,

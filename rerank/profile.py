@@ -148,7 +148,8 @@ class HeadProfile:
     """All that is known of one model's heads. Lists are kept in order of layer and head.
 
     `signals` score passages in late attention, under the prompt of version `prompt`, with passages cut to
-    `passage_tokens`, the query standing `position` tokens behind the prefix. The logarithm of the first
+    `passage_tokens`, the query standing `position` tokens behind the prefix, `repeats` times, so that its
+    first words, too, are read by rows that have seen its last. The logarithm of the first
     stage's score weighs `lexical` where that stage matched words, its rank `learned` where it knew more
     (`rerank.fuse`). Where nothing has ranked a short list, the attention mass that its passages draw in one
     joint prompt weighs `together` beside the signals. `joint` scores in the joint prompt. `gates` (layers ×
@@ -167,6 +168,7 @@ class HeadProfile:
     together: float = 0.0
     passage_tokens: int = 400
     position: int = 512
+    repeats: int = 1
     provenance: Mapping[str, Note] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -191,6 +193,7 @@ class HeadProfile:
             set_field(self, name, check_number(name, getattr(self, name), least=0.0))
         set_field(self, "passage_tokens", check_whole("passage_tokens", self.passage_tokens, least=1))
         set_field(self, "position", check_whole("position", self.position))
+        set_field(self, "repeats", check_whole("repeats", self.repeats, least=1))
         notes = {str(name): _note(f"provenance.{name}", note) for name, note in self.provenance.items()}
         set_field(self, "provenance", notes)
 

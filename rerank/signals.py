@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rerank.errors import NumericalError
 from rerank.late.documents import BATCH_TOKENS
-from rerank.late.queries import MARK, NULL_QUERY, Prompt
+from rerank.late.queries import NULL_QUERY, Prompt, question
 from rerank.model import Model
 from rerank.observe import AttentionCall
 from rerank.packed import read_packed, read_prefix, seen
@@ -22,9 +22,11 @@ Array = np.ndarray
 class SignalReader:
     """Reads every signal of every head in the first `depth` layers."""
 
-    def __init__(self, model: Model, depth: int, *, passage_tokens: int, position: int) -> None:
+    def __init__(
+        self, model: Model, depth: int, *, passage_tokens: int, position: int, repeats: int = 1
+    ) -> None:
         """Read the prefix and the null query; passages are cut, and queries stand at `position` behind it."""
-        self._model, self._depth, self._limit = model, depth, passage_tokens
+        self._model, self._depth, self._limit, self._repeats = model, depth, passage_tokens, repeats
         self._prompt = Prompt.of(model)
         self._prefix = read_prefix(model, self._prompt.before, depth)
         self._behind = read_prefix(model, self._prompt.between, depth, after=self._prefix, gap=position)
@@ -48,7 +50,7 @@ class SignalReader:
 
     def _rows(self, query: str) -> list[tuple[Tensor, Tensor, int]]:
         """Of each layer: query vectors `[rows, heads, dim]`, their own log-sum-exp, the query's count."""
-        own = self._model.encode([MARK + query.strip()])[0]
+        own = self._model.encode([question(query, self._repeats)])[0]
         tokens = own + self._prompt.after
         visible = seen(len(tokens), self._behind.length + len(tokens), None, self._model.device)
         layers: list[tuple[Tensor, Tensor, int]] = []

@@ -60,12 +60,17 @@ class Prompt:
         )
 
 
+def question(query: str, repeats: int) -> str:
+    """What is read of a query: `repeats` times the same, as echo embeddings do (arXiv 2402.15449)."""
+    return SEPARATOR.join([MARK + query.strip()] * repeats)
+
+
 class QueryReader:
     """Turns queries into rows for `rerank.late.match`; not safe for two threads."""
 
     def __init__(self, model: Model, profile: HeadProfile, prefix: Prefix, prompt: Prompt) -> None:
         """`prefix` is what documents stand behind; it must reach through the last scoring layer − 1."""
-        self._model, self._after = model, prompt.after
+        self._model, self._after, self._repeats = model, prompt.after, profile.repeats
         self._prefix = read_prefix(model, prompt.between, profile.depth, after=prefix, gap=profile.position)
         self._heads = scoring_heads(profile)
         self._starts = group_starts(profile)
@@ -96,7 +101,7 @@ class QueryReader:
 
     def encode(self, queries: Sequence[str]) -> list[list[int]]:
         """The tokens that run for each query. Raises `ContextTooSmall`."""
-        encoded = self._model.encode([MARK + query.strip() for query in queries])
+        encoded = self._model.encode([question(query, self._repeats) for query in queries])
         room = self._model.shape.context - self._prefix.next - len(self._after)
         if (longest := max(map(len, encoded))) > room:
             raise ContextTooSmall(

@@ -47,6 +47,22 @@ def test_the_profile_scores_as_the_signals_that_it_was_fitted_on(small: Model) -
     assert scores == pytest.approx(expected.tolist(), abs=1e-4, rel=1e-4)
 
 
+def test_a_question_may_be_written_twice(small: Model) -> None:
+    data = lists(10)
+    profile, _ = fit_signals(small, data, replace(OPTIONS, repeats=2))
+    assert profile.repeats == 2
+    reader = SignalReader(small, 3, passage_tokens=40, position=64, repeats=2)
+    signals = reader.read(data[0].query, data[0].texts)
+    expected = sum(
+        s.weight
+        * (signals[:, (ROWS.index(s.rows) * 3 + s.layer) * small.shape.heads + s.head] - s.mean)
+        / s.scale
+        for s in profile.signals
+    )
+    scores = LateReranker(small, profile).read(data[0].query, data[0].texts).scores
+    assert scores == pytest.approx(expected, abs=1e-4, rel=1e-4)
+
+
 def test_a_planted_signal_beats_the_first_stage(small: Model) -> None:
     _, report = fit_signals(small, lists(20), OPTIONS)
     # The first stage has the relevant passage fifth: 1 / log2(6).

@@ -121,7 +121,7 @@ def reference(model: Model, profile: HeadProfile, query: str, texts: Sequence[st
         return seen
 
     def asked(question: str) -> tuple[dict[int, tuple[Tensor, Tensor]], int, int]:
-        own = model.encode([f"Query: {question}"])[0]
+        own = model.encode(["\n\n".join([f"Query: {question}"] * profile.repeats)])[0]
         start = len(before) + len(between)
         return run(between + own + after, profile.position), start, start + len(own)
 
@@ -155,6 +155,12 @@ def test_equals_the_formula_for_every_family(family: str, tokenizer: PreTrainedT
     for query in QUERIES:
         expected = reference(model, profile, query, TEXTS)
         assert late.read(query, TEXTS).scores == close(expected)
+
+
+def test_a_question_may_be_written_more_than_once(small: Model) -> None:
+    profile = profile_of(small, repeats=3)
+    expected = reference(small, profile, QUERIES[0], TEXTS)
+    assert LateReranker(small, profile).read(QUERIES[0], TEXTS).scores == close(expected)
 
 
 @pytest.mark.parametrize("rows", ROWS)

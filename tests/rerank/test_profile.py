@@ -45,6 +45,7 @@ PROFILE = HeadProfile(
     together=0.4,
     passage_tokens=300,
     position=320,
+    repeats=2,
     provenance={"signals.model": "tiny – ünïcode", "signals.queries": 43, "signals.ridge": 0.5},
 )
 
@@ -74,6 +75,7 @@ profiles = st.builds(
     st.floats(0, 1e6),
     st.integers(1, 10**6),
     st.integers(0, 10**6),
+    st.integers(1, 9),
     st.dictionaries(st.text(), st.text() | st.integers(-(2**53), 2**53) | numbers | st.booleans()),
 )
 
@@ -124,6 +126,7 @@ def test_digest_is_of_all_but_provenance() -> None:
         replace(PROFILE, learned=7.0),
         replace(PROFILE, passage_tokens=301),
         replace(PROFILE, position=321),
+        replace(PROFILE, repeats=1),
     ]
     assert len(others) == len(fields(HeadProfile)) - 1
     assert len({PROFILE.digest, *(other.digest for other in others)}) == len(others) + 1
@@ -216,6 +219,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda d: d.update(lexical=-0.1), ["lexical is -0.1", "at least 0"]),
         (lambda d: d.update(passage_tokens=0), ["passage_tokens is 0"]),
         (lambda d: d.update(position="far"), ["position is 'far'"]),
+        (lambda d: d.update(repeats=0), ["repeats is 0"]),
         (lambda d: d.update(provenance=[]), ["provenance is []"]),
         (lambda d: d["provenance"].update(by=["a"]), ["provenance.by is ['a']"]),
     ],

@@ -64,6 +64,7 @@ class Size:
     position: Annotated[
         int, typer.Option(min=0, help="Tokens behind the prefix at which every question stands.")
     ] = 512
+    repeats: Annotated[int, typer.Option(min=1, help="How often a question is written, in a row.")] = 1
     together: Annotated[
         float,
         typer.Option(
@@ -80,6 +81,7 @@ class Size:
             depth=self.depth or -(-model.shape.layers * 3 // 5),
             passage_tokens=self.passage_tokens,
             position=self.position,
+            repeats=self.repeats,
             together=self.together,
         )
 

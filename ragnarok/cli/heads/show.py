@@ -83,7 +83,8 @@ def _facts(profile: HeadProfile, cost: int, strongest: int) -> list[tuple[str, s
         rows += [
             (
                 "prompt",
-                f"{profile.prompt}, passages of {profile.passage_tokens} tokens, query at {profile.position}",
+                f"{profile.prompt}, passages of {profile.passage_tokens} tokens, query at {profile.position}"
+                + (f", {profile.repeats} times" if profile.repeats > 1 else ""),
             ),
             ("depth", f"{profile.depth} of {model.layers} layers run"),
             ("groups", f"{len(profile.groups)} of {model.layers * model.kv_heads}: {groups}"),
