@@ -58,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     new: dict[str, list[float]] = defaultdict(list)
     next_: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    with _served(arguments.votes) as address, sync_playwright() as playwright:
+    with served(arguments.votes) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
@@ -104,7 +104,7 @@ def _visit(tab: Page, address: str) -> tuple[float, float]:
 
 
 @contextmanager
-def _served(votes: int) -> Iterator[str]:
+def served(votes: int) -> Iterator[str]:
     """The address of a server, in a process of its own, whose arena has so many votes."""
     spawned = get_context("spawn")
     here, there = spawned.Pipe()

@@ -54,9 +54,14 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
+PRERENDERED = {"Speculation-Rules": '"/assets/prerender.json"'}
+"""Where a browser finds which of our links it may follow before they are clicked: pages of which none begins,
+asks or counts anything before it is shown."""
+
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".json": "application/speculationrules+json",
     ".svg": "image/svg+xml",
 }
 """Said here because what the host's own table says differs from host to host."""
@@ -96,7 +101,7 @@ def page_response(
 ) -> Response:
     """A page, or 304 for a browser that has it; `kept` is what it may do with it."""
     etag = f'"{blake2b(page, digest_size=12).hexdigest()}"'
-    headers = HEADERS | {"ETag": etag, "Cache-Control": kept}
+    headers = HEADERS | {"ETag": etag, "Cache-Control": kept} | (PRERENDERED if kind == ".html" else {})
     if status == 200 and etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(page, status, headers | {"Content-Type": TYPES[kind]})

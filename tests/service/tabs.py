@@ -25,17 +25,43 @@ class NoPage(Exception):
 
 
 class Tabs:
-    """Speaks the DevTools protocol over a pair of pipes; what is no reply is passed over."""
+    """Speaks the DevTools protocol over a pair of pipes; what is no reply is kept beside."""
 
     def __init__(self, to: int, back: int) -> None:
         """Write to one pipe and read from the other."""
         self._to, self._back, self._rest, self._asked = to, back, b"", 0
+        self._beside: list[dict[str, Any]] = []
 
     def open(self, url: str, *, background: bool) -> str:
         """A new tab; gives the name by which it is spoken to."""
         made = self.call("Target.createTarget", {"url": url, "background": background})
         attached = self.call("Target.attachToTarget", {"targetId": made["targetId"], "flatten": True})
         return str(attached["sessionId"])
+
+    def open_whole(self) -> str:
+        """A new tab spoken to as a tab; its pages are told by `pages`.
+
+        One that is spoken to as its page makes no other before a click.
+        """
+        made = self.call("Target.createTarget", {"url": "about:blank", "forTab": True})
+        attached = self.call("Target.attachToTarget", {"targetId": made["targetId"], "flatten": True})
+        tab = str(attached["sessionId"])
+        every = {"autoAttach": True, "flatten": True, "waitForDebuggerOnStart": False, "filter": [{}]}
+        self.call("Target.setAutoAttach", every, tab)
+        return tab
+
+    def pages(self, tab: str) -> list[str]:
+        """The names of the page that a whole tab shows, and of those that it makes before a click."""
+        self.call("Browser.getVersion", {})
+        there: list[str] = []
+        for said in self._beside:
+            if said.get("sessionId") != tab:
+                continue
+            if said["method"] == "Target.attachedToTarget" and said["params"]["targetInfo"]["type"] == "page":
+                there.append(said["params"]["sessionId"])
+            elif said["method"] == "Target.detachedFromTarget" and said["params"]["sessionId"] in there:
+                there.remove(said["params"]["sessionId"])
+        return there
 
     def value(self, tab: str, expression: str) -> object:
         """What an expression comes to in a tab, or what it promises. Raises `NoPage`."""
@@ -63,7 +89,7 @@ class Tabs:
             asked["sessionId"] = tab
         os.write(self._to, json.dumps(asked).encode() + b"\0")
         while (said := self._message()).get("id") != self._asked:
-            pass
+            self._beside.append(said)
         if said.get("error", {}).get("code") == NO_PAGE:
             raise NoPage(said)
         assert "error" not in said, said

@@ -70,6 +70,20 @@ async def test_the_one_script_in_a_page_is_known_to_its_policy_and_holds_the_oth
     assert re.findall(r"<script[^>]* src=|modulepreload", now) == []
 
 
+async def test_a_page_says_which_links_a_browser_may_follow_before_a_click() -> None:
+    async with client_of() as client:
+        page = await client.get("/")
+        again = await client.get("/", headers={"If-None-Match": page.headers["etag"]})
+        assert page.headers["speculation-rules"] == again.headers["speculation-rules"]
+        rules = await client.get(page.headers["speculation-rules"].strip('"'))
+        assert rules.headers["content-type"] == "application/speculationrules+json"
+        assert "speculation-rules" not in rules.headers
+    [rule] = rules.json()["prerender"]
+    assert rule["eagerness"] == "moderate"
+    # Pages alone: whatever asks, counts, or is taken away is elsewhere.
+    assert rule["where"] == {"href_matches": ["/", "/battle", "/battle/*", "/leaderboard", "/compare"]}
+
+
 def test_templates_hold_no_script_and_no_style_and_nothing_comes_from_elsewhere() -> None:
     for path in TEMPLATES.iterdir():
         text = path.read_text().replace("<style>{% include name %}</style>", "")
