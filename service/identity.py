@@ -52,6 +52,7 @@ INDIFFERENT = (
     "cache_seconds",
     "connect_seconds",
     "cors_origins",
+    "device",
     "generation_url",
     "host_memory_bytes",
     "indexes",

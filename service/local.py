@@ -14,6 +14,7 @@ from ragnarok.types import Hit, Mode, Passage
 from rerank.icr import InContextReranker
 from rerank.model import Model, load_model
 from rerank.profile import shipped_profile
+from service.device import choose_device, look
 from service.identity import identity_of
 from service.library import WARM_UP
 from service.settings import Settings
@@ -36,10 +37,11 @@ class Local:
 
     @property
     def model(self) -> Model:
-        """The model that the stages share. Raises `ModelNotFound` and `ModelUnfit`."""
+        """The model that the stages share. Raises `BadSetting`, `ModelNotFound` and `ModelUnfit`."""
         if self.loaded is None:
             self._say(f"loading model {self.settings.model}")
-            self.loaded = load_model(self.settings.model)
+            device = choose_device(self.settings.device, look(), self._say)
+            self.loaded = load_model(self.settings.model, device=device)
         return self.loaded
 
     def identity(self, stage: str) -> str:

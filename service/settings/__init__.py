@@ -6,9 +6,10 @@ One module a subject; others import what they need from here.
 """
 
 from service.settings.loading import load_settings
+from service.settings.reranking import Device
 from service.settings.settings import Settings
 from service.settings.sources import variable
 from service.settings.stages import STAGES
 from service.settings.values import split_list
 
-__all__ = ["STAGES", "Settings", "load_settings", "split_list", "variable"]
+__all__ = ["STAGES", "Device", "Settings", "load_settings", "split_list", "variable"]

@@ -1,11 +1,15 @@
 """Settings of re-ranking: the model, what it reads of passages, and where that is kept."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from ragnarok.documents import STORE_BYTES
 from ragnarok.types import Mode
+
+Device = Literal["cpu", "cuda"]
+"""Where a model runs: the CPU, or the first GPU."""
 
 
 class RerankingSettings(BaseModel):
@@ -15,6 +19,11 @@ class RerankingSettings(BaseModel):
         default="smollm2-135m",
         min_length=1,
         description="Name, path or hub id of the model that re-ranks and answers.",
+    )
+    device: Device | None = Field(
+        default=None,
+        description="Where the model runs: cpu, or cuda, which is refused where no GPU answers; the first "
+        "GPU, or the CPU where there is none, when not set.",
     )
     model_aliases: str | None = Field(
         default=None,

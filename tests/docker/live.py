@@ -3,58 +3,34 @@
 Not collected with the other tests: it wants the services of docker/compose.yaml on port 8000.
 """
 
-import os
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 
 import httpx
 import pytest
 
-GATEWAY = "http://127.0.0.1:8000"
-ENGINE = os.environ.get("RAGNAROK_ENGINE", "docker")
-WAIT = 120.0
-"""Seconds within which a service that was started again must be of use."""
-LOST = {502, 503, 504}
-"""Statuses of a question that was in what went down."""
-
-_numbers = count()
-
-
-def engine(*words: str) -> str:
-    """Have the container engine do something; what it prints."""
-    return subprocess.run([ENGINE, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def container(service: str) -> str:
-    """The container of a service."""
-    return f"ragnarok-{service}-1"
-
-
-def ask(query: str | None = None) -> httpx.Response:
-    """Ask a question, one that was never asked before unless it is given."""
-    body = {"query": query or f"How do I make temporary directory number {next(_numbers)}?", "depth": 5}
-    return httpx.post(f"{GATEWAY}/v1/query", json=body, timeout=WAIT)
-
-
-def until_answered() -> float:
-    """Ask until an answer comes; the seconds that took."""
-    start = time.monotonic()
-    while (response := ask()).status_code != 200:
-        assert response.status_code in LOST, response.text
-        assert time.monotonic() < start + WAIT, response.text
-        time.sleep(0.5)
-    return time.monotonic() - start
+from tests.docker.outside import (
+    ENGINE,
+    GATEWAY,
+    LOST,
+    WAIT,
+    ask,
+    check_sources,
+    container,
+    engine,
+    log_of,
+    until_answered,
+    until_ready,
+)
 
 
 def reranked(service: str) -> int:
     """How many requests a re-ranker says it was sent."""
-    done = subprocess.run([ENGINE, "logs", container(service)], capture_output=True, text=True, check=True)
-    return (done.stdout + done.stderr).count("/v1/rerank")
+    return log_of(service).count("/v1/rerank")
 
 
 @contextmanager
@@ -116,31 +92,12 @@ def crowd(size: int) -> Iterator[Crowd]:
 @pytest.fixture(scope="module", autouse=True)
 def ready() -> None:
     """The gateway answers, and its first answer was had."""
-    end = time.monotonic() + WAIT
-    while True:
-        try:
-            if httpx.get(f"{GATEWAY}/readyz", timeout=5).status_code == 200:
-                break
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < end, "the gateway is not ready"
-        time.sleep(0.5)
+    until_ready()
     until_answered()
 
 
 def test_a_question_from_outside_is_answered_with_its_sources() -> None:
-    answered = ask("How do I make a temporary directory?")
-    assert answered.status_code == 200
-    answer = answered.json()["answer"]
-    assert answer["sentences"]
-    references = answer["references"]
-    cited = {number for sentence in answer["sentences"] for number in sentence["citations"]}
-    assert cited
-    assert cited <= set(range(len(references)))
-    found = {hit["docid"]: hit for hit in answered.json()["hits"]}
-    assert set(references) <= found.keys()
-    assert "tempfile" in references[0]
-    assert any(hit["rank"] != hit["first_rank"] or hit["highlights"] for hit in found.values())
+    check_sources("How do I make a temporary directory?", "tempfile")
 
 
 def test_the_page_comes_from_the_gateway() -> None:

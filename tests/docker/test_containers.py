@@ -1,14 +1,11 @@
 """Images and compose files: their rules always, and the services for real where containers can run."""
 
 import ast
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
@@ -19,15 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from service.arena.needs import PACKAGES
+from tests.docker.running import ARENA, COMPOSE, DOCKER, GPU, ROOT, check_beside
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCKER = ROOT / "docker"
-COMPOSE = DOCKER / "compose.yaml"
-GPU = DOCKER / "compose.gpu.yaml"
-ARENA = DOCKER / "compose.arena.yaml"
-RUNNER = "RAGNAROK_CONTAINERS"
-"""Environment variable: a program that builds and runs compose files where there is no Docker engine."""
-UP_SECONDS = 1200
 ROOMS = ("service", "ragnarok", "rerank", "indexes")
 
 REQUIREMENTS = {
@@ -163,6 +153,16 @@ def test_what_images_install_is_what_the_project_names_and_pins() -> None:
         assert required(image) <= pinned
 
 
+def test_the_gpu_image_is_never_made_of_a_cpu_build() -> None:
+    (pin,) = re.findall(r"^torch==(.*)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
+    (script,) = re.findall(r"\$\(sed -n '(.*)' /build/constraints.txt\)", (DOCKER / "Dockerfile").read_text())
+    command = ["sed", "-n", script, ROOT / "constraints.txt"]
+    wanted = Requirement(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    assert wanted.name == "torch"
+    assert not wanted.specifier.contains(f"{pin}+cpu")
+    assert list(wanted.specifier.filter([pin, f"{pin}+cu130"])) == [pin, f"{pin}+cu130"]
+
+
 def test_services_run_with_no_more_rights_than_they_need() -> None:
     for name, service in services(COMPOSE).items():
         user = service["user"].partition(":")[0]
@@ -197,13 +197,15 @@ def test_services_say_when_they_are_well_and_are_pinned() -> None:
         (device,) = service["deploy"]["resources"]["reservations"]["devices"]
         assert device["driver"] == "nvidia", name
         assert device["capabilities"] == ["gpu"], name
+        # What has no GPU is not to be slow without anybody knowing.
+        assert service["environment"] == {"RAGNAROK_DEVICE": "cuda"}, name
 
 
 def test_what_is_set_in_compose_files_are_settings() -> None:
     from service.settings import Settings, variable
 
     ours = {variable(field) for field in Settings.model_fields}
-    for file in (COMPOSE, ARENA):
+    for file in (COMPOSE, ARENA, GPU):
         for service in services(file).values():
             assert set(service.get("environment", ())) <= ours
 
@@ -299,34 +301,5 @@ def test_an_arena_of_systems_elsewhere_opens_without_a_model_library(tmp_path: P
     assert [file.name for file in folder.iterdir()] == ["arena.toml"], "nothing is written beside it"
 
 
-@contextmanager
-def services_up() -> Iterator[tuple[list[str], str]]:
-    """What goes before a command that meets the services, and the engine; skips where none can run."""
-    if runner := os.environ.get(RUNNER):
-        yield [runner, "test", str(COMPOSE), "--"], "podman"
-        return
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
-        pytest.skip(f"no Docker engine answers here, and {RUNNER} names no program that runs compose files")
-    compose = [docker, "compose", "--file", str(COMPOSE)]
-    try:
-        subprocess.run([*compose, "up", "--build", "--detach"], timeout=UP_SECONDS, check=True)
-        yield [], "docker"
-    finally:
-        subprocess.run([*compose, "down", "--volumes"], timeout=120, check=True)
-
-
 def test_services_answer_and_outlive_the_loss_of_each_other() -> None:
-    live = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/docker/live.py"]
-    with services_up() as (around, engine):
-        environment = {"CONTAINERS_TIMEOUT": "600", **os.environ, "RAGNAROK_ENGINE": engine}
-        done = subprocess.run(
-            [*around, *live],
-            cwd=ROOT,
-            env=environment,
-            timeout=UP_SECONDS,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+    check_beside([COMPOSE], "live.py")
