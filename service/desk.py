@@ -14,11 +14,12 @@ from ragnarok.pipeline import Event, Pipeline, Result
 from ragnarok.query import clean_query
 from service.context import current
 from service.errors import NotReady
+from service.greenlets import Greenlets
 from service.identity import subject_of
 from service.parts import Parts, build_parts, parts_of
 from service.schema import QueryRequest
 from service.settings import STAGES, Settings
-from service.worker import Job, Worker
+from service.worker import Job, Threads, Worker
 
 T = TypeVar("T")
 
@@ -101,9 +102,10 @@ class Desk:
 
     async def open(self) -> None:
         """Build the parts, in a thread that will use them. Raises what building raises."""
+        loop = asyncio.get_running_loop()
         self._worker = self._workers()
         try:
-            async for parts in self._worker.submit(self._build):
+            async for parts in self._worker.submit(lambda: self._build(loop)):
                 self.opened(parts)
                 self._parts = parts
         except Exception as error:
@@ -162,14 +164,19 @@ class Desk:
         return self.submit(events, whole=whole)
 
     def _workers(self) -> Worker:
+        # Who has everything done by others only waits for them.
+        computes = self._given is not None or self.settings.stages_here()
         return Worker(
-            self.settings.max_waiting, self.settings.threads, waited=lambda seconds: self.waited(seconds)
+            self.settings.max_waiting,
+            self.settings.threads,
+            Threads if computes else Greenlets,
+            waited=lambda seconds: self.waited(seconds),
         )
 
-    def _build(self) -> Generator[Parts]:
+    def _build(self, loop: asyncio.AbstractEventLoop) -> Generator[Parts]:
         if self._given is not None:
             yield self._given
             return
         # Kept before it is passed on: it is closed even if nobody waits for it any more.
-        self._built = build_parts(self.settings, _log.info)
+        self._built = build_parts(self.settings, loop, _log.info)
         yield self._built

@@ -16,6 +16,7 @@ from service.identity import subject_of
 from service.library import Library, LibraryRetriever, open_library
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from ragnarok.rerankers import AttentionReranker, LateAttentionReranker
@@ -66,23 +67,25 @@ def parts_of(pipeline: Pipeline) -> Parts:
     return Parts(pipeline.retriever, pipeline.reranker, pipeline.generator, depth=pipeline.depth)
 
 
-def build_parts(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Parts:
+def build_parts(
+    settings: Settings, loop: AbstractEventLoop, say: Callable[[str], None] = lambda _: None
+) -> Parts:
     """Open what `settings` ask for and use it once, so that the first request is not the slow one.
 
-    `say` hears what is being done. Raises what opening indexes, loading a model and making a re-ranker and a
-    generator raise. The services of others are not asked: they may start later.
+    `loop` will ask the services of others, which is not done here: they may start later. `say` hears what is
+    being done. Raises what opening indexes, loading a model and making a re-ranker and a generator raise.
     """
     parts = Parts(depth=settings.depth)
     with ExitStack() as failed:
         failed.callback(parts.close)
-        _reach(parts, settings)
+        _reach(parts, settings, loop)
         if here := settings.stages_here():
             _open(parts, settings, here, say)
         failed.pop_all()
     return parts
 
 
-def _reach(parts: Parts, settings: Settings) -> None:
+def _reach(parts: Parts, settings: Settings, loop: AbstractEventLoop) -> None:
     """The clients of the stages that others do."""
 
     def upstream(stage: str) -> Upstream:
@@ -90,6 +93,7 @@ def _reach(parts: Parts, settings: Settings) -> None:
         made = Upstream(
             stage,
             settings.urls(stage),
+            loop,
             key="" if key is None else key.get_secret_value(),
             connect=settings.connect_seconds,
             read=settings.read_seconds,

@@ -26,6 +26,6 @@ async def watching(upstreams: Sequence[Upstream]) -> AsyncIterator[None]:
 
 async def _watch(upstreams: Sequence[Upstream]) -> None:
     while upstreams:
-        # Each in a thread of its own: one that hangs keeps nobody else waiting.
-        await asyncio.gather(*(asyncio.to_thread(upstream.learn) for upstream in upstreams))
+        # All at once: one that hangs keeps nobody else waiting.
+        await asyncio.gather(*(upstream.learn() for upstream in upstreams))
         await asyncio.sleep(PERIOD_SECONDS)

@@ -2,7 +2,8 @@
 
 A job is an iterator: what it yields reaches the event loop as it comes, or its last alone, where nobody wants
 the rest: each time, the loop is woken. Jobs queue up to a limit. One that nobody waits for any more is not
-begun, or ended after what it yields next. Knows nothing of what jobs do.
+begun, or ended after what it yields next. Where jobs only wait for others, the loop itself does them
+(`service.greenlets`). Knows nothing of what jobs do.
 """
 
 import asyncio
@@ -12,8 +13,9 @@ from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
+from functools import partial
 from threading import Event
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from service.errors import Busy, Stopping
 
@@ -35,6 +37,28 @@ class _End:
 _END: Final = _End()
 
 
+class Pool(Protocol):
+    """What jobs are done in."""
+
+    def submit(self, function: Callable[[], T], /) -> Future[T] | asyncio.Task[T]:
+        """Queue a function up."""
+
+    def end(self) -> None:
+        """Take no more."""
+
+
+class Threads(ThreadPoolExecutor):
+    """So many threads."""
+
+    def __init__(self, places: int) -> None:
+        """Do as many functions at once as there are `places`."""
+        super().__init__(places, THREADS)
+
+    def end(self) -> None:
+        """Drop what waits, and wait for nothing: what is being done cannot be ended."""
+        self.shutdown(wait=False, cancel_futures=True)
+
+
 class Job(Generic[T]):
     """What one caller asked for: iterate it for what it yields; `leave` it when nobody needs the rest."""
 
@@ -46,31 +70,30 @@ class Job(Generic[T]):
         self._last: list[T] = []
         """What is told with the end."""
         self._left = Event()
-        self._future: Future[bool] = Future()
+        self._future: Future[bool] | asyncio.Task[bool] = Future()
 
     def start(
         self,
-        pool: ThreadPoolExecutor,
+        pool: Pool,
         ended: Callable[["Job[T]"], None],
         waited: Callable[[float], None],
     ) -> None:
         """Queue up in `pool`; `ended` is called in the event loop once no thread can be at it any more.
 
-        `waited` hears, in the thread, after how many seconds it was begun.
+        `waited` hears, where it is done, after how many seconds it was begun.
         """
         queued = time.perf_counter()
 
-        def end(_: Future[bool]) -> None:
+        def end() -> None:
             for event in self._last:
                 self._events.put_nowait(event)
             self._events.put_nowait(_END)
             ended(self)
 
         # What is known of the request goes along: its id is passed on to the services that are asked for it.
-        self._future = pool.submit(
-            copy_context().run, self._run, lambda: waited(time.perf_counter() - queued)
-        )
-        self._future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(end, future))
+        run = partial(self._run, lambda: waited(time.perf_counter() - queued))
+        self._future = pool.submit(partial(copy_context().run, run))
+        self._future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(end))
 
     def leave(self) -> None:
         """Give up the place in the queue, or end the work after what it yields next."""
@@ -101,17 +124,21 @@ class Worker:
     """The threads and their queue. All methods belong to the event loop."""
 
     def __init__(
-        self, max_waiting: int, threads: int = 1, waited: Callable[[float], None] = lambda _: None
+        self,
+        max_waiting: int,
+        threads: int = 1,
+        pool: Callable[[int], Pool] = Threads,
+        waited: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Do as many jobs at once as there are threads, and let `max_waiting` wait meanwhile.
 
-        `waited` hears, from whatever thread, how many seconds each job waited.
+        `pool` makes what does them; `waited` hears, from whatever thread, how many seconds each job waited.
         """
         self.max_waiting, self.threads, self._waited = max_waiting, threads, waited
         self._jobs: set[Job[Any]] = set()
         self._idle = asyncio.Event()
         self._closed = False
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=THREADS)
+        self._pool = pool(threads)
 
     @property
     def waiting(self) -> int:
@@ -140,7 +167,7 @@ class Worker:
         self._closed = True
         for job in self._jobs:
             job.leave()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.end()
         # Not with the pool's own waiting, which nothing can end.
         with contextlib.suppress(TimeoutError):
             while self._jobs:

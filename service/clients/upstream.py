@@ -2,25 +2,34 @@
 
 A replica that cannot be reached, breaks off or is not ready is passed over for a while, and the next one is
 asked in its place: once, for whoever asks is waiting. Errors that a service names come back as what they
-were there. Knows HTTP; nothing of what is asked. Safe for threads.
+were there. Knows HTTP; nothing of what is asked.
+
+Requests are made by one event loop. Who asks waits for it, in a thread or in a greenlet of that loop.
 """
 
 import itertools
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from asyncio import AbstractEventLoop
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import TypeVar
+from io import BytesIO
+from typing import Any, TypeVar
 
+from aiohttp import (
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    SocketTimeoutError,
+    TCPConnector,
+)
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
-from urllib3 import BaseHTTPResponse, Timeout, connection_from_url
-from urllib3.exceptions import HTTPError, LocationValueError, ReadTimeoutError
-from urllib3.util import parse_url
 
-from ragnarok.errors import OUTCOMES, BadSetting
+from ragnarok.errors import OUTCOMES
 from ragnarok.sse import EventReader
 from service.clients.known import Known
 from service.context import current, outgoing_headers
@@ -36,25 +45,21 @@ from service.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
+from service.greenlets import wait
 from service.identity import HEADER, Identities
 
 ATTEMPTS = 2
 PAUSE_SECONDS = 5.0
 """How long a replica that failed is asked only if no other is there."""
 
-PIECE = 2**16
-"""Bytes of a stream that are read at once, at most."""
-
-KEPT = 64
-"""Connections to a replica that are kept for the next question: more than threads ask at once."""
-
-LEARN_SECONDS = 2.0
+LEARN = ClientTimeout(connect=2.0, sock_read=2.0)
 """How long a replica may take to say what it works with."""
 
 SAID = 200
 """Characters that an error repeats of what is no problem object."""
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 _KNOWN = {
     re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower(): kind
@@ -80,95 +85,81 @@ class Upstream:
         self,
         name: str,
         urls: Sequence[str],
+        loop: AbstractEventLoop,
         *,
         key: str = "",
         connect: float = 2.0,
         read: float = 60.0,
         subject: str = "",
     ) -> None:
-        """Ask the services at `urls`; `connect` and `read` are seconds, `key` an API key if they want one.
+        """Ask the services at `urls` by `loop`; `connect` and `read` are seconds, `key` an API key, if any.
 
-        `subject` is what they call, among their identities, what is asked of them. Raises `BadSetting` for
-        an address that cannot be.
+        `subject` is what they call, among their identities, what is asked of them.
         """
         self.name, self.urls, self.read = name, [url.rstrip("/") for url in urls], read
         self.known = Known(self.urls)
         """What they work with, as far as they have said it."""
-        self._subject = subject
+        self._loop, self._subject = loop, subject
         self._turn = itertools.count()
         self._down: dict[str, float] = {}
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        # It knows nothing of proxies: what the environment says of them is for the world outside.
-        timeout = Timeout(connect=connect, read=read)
-        try:
-            self._pools = {
-                url: connection_from_url(url, maxsize=KEPT, timeout=timeout, retries=False)
-                for url in self.urls
-            }
-        except LocationValueError as error:
-            raise BadSetting(
-                f"the {name} service cannot be at one of {', '.join(self.urls)} ({error}); give http://HOST:PORT"
-            ) from None
-        self._prefixes = {url: parse_url(url).path or "" for url in self.urls}
+        self._timeout = ClientTimeout(connect=connect, sock_read=read)
+        self._opened: ClientSession | None = None
 
     def close(self) -> None:
         """Close the connections."""
-        for pool in self._pools.values():
-            pool.close()
+        if self._opened is not None:
+            wait(self._opened.close(), self._loop)
 
     def ask(self, method: str, path: str, model: type[M], body: object = None) -> M:
         """The answer, as a `model`, to `body`: a model, or what JSON holds.
 
         Raises `UpstreamFailed`, `UpstreamTimeout`, and the errors that the service names.
         """
-        with self._responding(method, path, body) as (url, response):
-            try:
-                return model.model_validate_json(response.read())
-            except HTTPError as error:
-                raise self._broken(url, error) from error
-            except ValidationError as error:
-                wrong = error.errors()[0]
-                raise UpstreamFailed(
-                    f"the {self.name} service at {url} gave no answer that can be used "
-                    f"({wrong['loc']}: {wrong['msg']}); is it such a service, of this version?"
-                ) from None
+        url, response, written = wait(self._whole(method, path, *self._packed(body)), self._loop)
+        self._note(url, response)
+        try:
+            return model.model_validate_json(written)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise UpstreamFailed(
+                f"the {self.name} service at {url} gave no answer that can be used "
+                f"({wrong['loc']}: {wrong['msg']}); is it such a service, of this version?"
+            ) from None
 
     def events(self, path: str, body: object) -> Iterator[tuple[str, str]]:
         """The name and data of each server-sent event, as they come. Raises as `ask` does."""
-        with self._responding("POST", path, body, {"Accept": "text/event-stream"}) as (url, response):
+        content, headers = self._packed(body)
+        headers["Accept"] = "text/event-stream"
+        url, response = wait(self._begun("POST", path, content, headers), self._loop)
+        try:
+            self._note(url, response)
             reader = EventReader()
-            try:
-                while piece := response.read1(PIECE):  # what has come, and no waiting for more
-                    yield from reader.feed(piece)
-            except HTTPError as error:
-                raise self._broken(url, error) from error
+            while piece := wait(self._heard(url, response.content.readany()), self._loop):
+                yield from reader.feed(piece)
+        finally:
+            self._loop.call_soon_threadsafe(response.close)
 
-    def learn(self) -> None:
+    async def learn(self) -> None:
         """Ask every replica what it works with. One that is not there, or not ready, counts no more."""
         for url in self.urls:
+            place = f"{url}/v1/identity"
             try:
-                said = self._pools[url].request(
-                    "GET",
-                    f"{self._prefixes[url]}/v1/identity",
-                    headers=self._headers,
-                    timeout=LEARN_SECONDS,
-                    redirect=False,
-                )
-            except ReadTimeoutError:
+                async with self._session.get(
+                    place, headers=self._headers, timeout=LEARN, allow_redirects=False
+                ) as response:
+                    self._hear(url, response.status, await response.read())
+            except SocketTimeoutError:
                 continue  # It is there and slow: what it said before is believed for as long as it may be.
-            except HTTPError:
+            except ClientError:
                 self.known.gone(url)
-            else:
-                self._hear(url, said)
 
-    def _hear(self, url: str, said: BaseHTTPResponse) -> None:
-        if said.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    def _hear(self, url: str, status: int, written: bytes) -> None:
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.known.gone(url)
             return
         try:
-            found = (
-                Identities.model_validate_json(said.data).identities if said.status == HTTPStatus.OK else {}
-            )
+            found = Identities.model_validate_json(written).identities if status == HTTPStatus.OK else {}
         except ValidationError:
             found = {}
         self.known.tell(url, found.get(self._subject, ""))
@@ -185,45 +176,68 @@ class Upstream:
         failed = f"the {self.name} service failed{answered}: {detail}"
         return kind(detail) if kind else UpstreamFailed(failed, status)
 
-    @contextmanager
-    def _responding(
-        self, method: str, path: str, body: object, headers: Mapping[str, str] | None = None
-    ) -> Iterator[tuple[str, BaseHTTPResponse]]:
-        """The replica that answers, and its response, which went well and whose body is not read yet."""
+    @property
+    def _session(self) -> ClientSession:
+        """The connections, which the loop alone may open."""
+        if self._opened is None:
+            # It knows nothing of proxies: what the environment says of them is for the world outside.
+            self._opened = ClientSession(
+                connector=TCPConnector(limit=0),
+                timeout=self._timeout,
+                cookie_jar=DummyCookieJar(),
+                skip_auto_headers=("Accept-Encoding",),
+            )
+        return self._opened
+
+    def _packed(self, body: object) -> tuple[bytes | None, dict[str, str]]:
+        """What is sent, and its headers."""
         content = None if body is None else to_json(body, exclude_none=True)
         kind = {} if body is None else {"Content-Type": "application/json"}
-        sent = {**self._headers, **outgoing_headers(), **kind, **(headers or {})}
-        url, response = self._send(method, path, content, sent)
-        try:
-            if response.status != HTTPStatus.OK:
-                raise self._error(url, response)
-            said = response.headers.get(HEADER, "")
-            self.known.tell(url, said)
-            current().served[self.name] = said
-            yield url, response
-        finally:
-            response.close()
+        return content, {**self._headers, **outgoing_headers(), **kind}
 
-    def _send(
-        self, method: str, path: str, content: bytes | None, headers: dict[str, str]
-    ) -> tuple[str, BaseHTTPResponse]:
+    def _note(self, url: str, response: ClientResponse) -> None:
+        """Keep what the replica said that it works with."""
+        said = response.headers.get(HEADER, "")
+        self.known.tell(url, said)
+        current().served[self.name] = said
+
+    async def _whole(
+        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[str, ClientResponse, bytes]:
+        """The replica that answered, its response, which went well, and the body."""
+        url, response = await self._begun(method, path, content, headers)
+        return url, response, await self._heard(url, response.read())
+
+    async def _begun(
+        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[str, ClientResponse]:
+        """The replica that answers, and its response, which went well and whose body is not read yet."""
+        url, response = await self._send(method, path, content, headers)
+        if response.status != HTTPStatus.OK:
+            said = await self._heard(url, response.read())
+            raise self.problem(said.decode(errors="replace"), response.status)
+        return url, response
+
+    async def _send(
+        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[str, ClientResponse]:
         """The replica that answered, and its response."""
         failed = ""
         for attempt in range(ATTEMPTS):
             url = self._next()
             try:
-                response = self._pools[url].urlopen(
+                # As a file: of bytes, more than a megabyte would be warned of.
+                response = await self._session.request(
                     method,
-                    self._prefixes[url] + path,
-                    body=content,
+                    url + path,
+                    data=None if content is None else BytesIO(content),
                     headers=headers,
-                    preload_content=False,
-                    redirect=False,
+                    allow_redirects=False,
                 )
-            except ReadTimeoutError:
+            except SocketTimeoutError:
                 raise UpstreamTimeout(self._late(url)) from None
-            except HTTPError as error:
-                failed = f"{url} cannot be reached ({error.__cause__ or error.args[-1]})"
+            except ClientError as error:
+                failed = f"{url} cannot be reached ({error.__cause__ or error})"
             else:
                 unready = response.status == HTTPStatus.SERVICE_UNAVAILABLE
                 if not unready or attempt + 1 == ATTEMPTS or len(self.urls) == 1:
@@ -238,18 +252,16 @@ class Upstream:
         up = [url for url in self.urls if self._down.get(url, 0.0) <= now] or self.urls
         return up[next(self._turn) % len(up)]
 
-    def _error(self, url: str, response: BaseHTTPResponse) -> Exception:
+    async def _heard(self, url: str, reading: Coroutine[Any, Any, T]) -> T:
+        """What is read of a response that has begun."""
         try:
-            return self.problem(response.read().decode(errors="replace"), response.status)
-        except HTTPError as error:
-            return self._broken(url, error)
-
-    def _broken(self, url: str, error: HTTPError) -> Exception:
-        if isinstance(error, ReadTimeoutError):
-            return UpstreamTimeout(self._late(url))
-        return UpstreamFailed(
-            f"the {self.name} service at {url} broke off its answer ({error.args[-1]}); ask again"
-        )
+            return await reading
+        except SocketTimeoutError:
+            raise UpstreamTimeout(self._late(url)) from None
+        except ClientError as error:
+            raise UpstreamFailed(
+                f"the {self.name} service at {url} broke off its answer; ask again"
+            ) from error
 
     def _late(self, url: str) -> str:
         return f"the {self.name} service at {url} has said nothing for {self.read:g} seconds; ask for less"

@@ -12,7 +12,8 @@ def check_url(url: str) -> None:
     """Refuse what is no http(s)://HOST[:PORT][/PATH], with a ValueError that says so."""
     try:
         parts = urlsplit(url)
-        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        named = bool(parts.hostname) and len(url.split()) == 1
+        fits = parts.scheme in {"http", "https"} and named and (parts.port or 1) > 0
     except ValueError:
         fits = False
     if not fits or parts.query or parts.fragment or parts.username:

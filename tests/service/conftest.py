@@ -1,13 +1,16 @@
 """Real servers on loopback ports, a small index for them, and what asynchronous tests run on."""
 
+import asyncio
 import json
 import shutil
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from indexes import Index, build_index
 from ragnarok.pipeline import Pipeline
@@ -34,6 +37,13 @@ CORPUS = (
 def anyio_backend() -> str:
     """The loop that uvicorn runs on."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[AbstractEventLoop]:
+    """An event loop in a thread of its own, by which services are asked."""
+    with start_blocking_portal() as portal:
+        yield portal.call(asyncio.get_running_loop)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from tests.service.fakes import PASSAGES, Reciter, Reverser
 from tests.service.running import served
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -90,7 +91,11 @@ def ours(small_index: Index) -> ASGIApp:
 
 @pytest.fixture(scope="module", params=["here", "ours", "v1", "old", "pyserini"])
 def retriever(
-    request: pytest.FixtureRequest, small_index: Index, ours: ASGIApp, stack: ExitStack
+    request: pytest.FixtureRequest,
+    small_index: Index,
+    ours: ASGIApp,
+    stack: ExitStack,
+    loop: AbstractEventLoop,
 ) -> Retriever:
     """Each way to search the same index."""
     if request.param == "here":
@@ -102,7 +107,7 @@ def retriever(
     else:
         gone = {"ours": (), "v1": ("/v1/search",), "old": ("/v1/search", "/v1/small/search")}
         address = stack.enter_context(served(Without(ours, *gone[request.param])))
-    remote = RemoteRetriever(Upstream("retrieval", [address]), "small")
+    remote = RemoteRetriever(Upstream("retrieval", [address], loop), "small")
     stack.callback(remote.close)
     return remote
 
@@ -134,9 +139,9 @@ def test_a_retriever_gives_the_scores_of_the_index(retriever: Retriever, small_i
     assert [h.score for h in theirs] == pytest.approx([h.score for h in mine], abs=1e-6)
 
 
-def test_our_own_service_says_what_was_wrong(ours: ASGIApp) -> None:
+def test_our_own_service_says_what_was_wrong(ours: ASGIApp, loop: AbstractEventLoop) -> None:
     with served(ours) as address:
-        upstream = Upstream("retrieval", [address])
+        upstream = Upstream("retrieval", [address], loop)
         with pytest.raises(OverLimit, match="101 hits are over this service's limit of 100"):
             RemoteRetriever(upstream, "small").search(["river"], 101)
         with pytest.raises(SearchError, match="it has no part dense"):
@@ -155,7 +160,7 @@ def rerankers(model: Model) -> dict[str, Callable[[], Reranker]]:
 
 @pytest.mark.parametrize("name", ["late", "joint", "fake"])
 def test_a_reranker_keeps_the_hits_and_what_was_said_of_them(
-    name: str, small: Model, stack: ExitStack
+    name: str, small: Model, stack: ExitStack, loop: AbstractEventLoop
 ) -> None:
     local = rerankers(small)[name]()
     parts = Parts(reranker=local)
@@ -164,7 +169,7 @@ def test_a_reranker_keeps_the_hits_and_what_was_said_of_them(
     if isinstance(local, AttentionReranker):
         parts.modes["joint"] = local
     app = create_app(Settings(serve="rerank"), parts)
-    remote = RemoteReranker(Upstream("rerank", [stack.enter_context(served(app))]))
+    remote = RemoteReranker(Upstream("rerank", [stack.enter_context(served(app))], loop))
     stack.callback(remote.close)
     given = [HITS[place] for place in (4, 0, 2, 1, 3, *range(5, len(HITS)))]
     both = local.rerank(QUERY, given), remote.rerank(QUERY, given)
@@ -191,7 +196,7 @@ def test_a_reranker_keeps_the_hits_and_what_was_said_of_them(
 
 @pytest.mark.parametrize("name", ["quote", "local", "fake"])
 def test_a_generator_says_every_sentence_and_then_the_whole(
-    name: str, small: Model, stack: ExitStack
+    name: str, small: Model, stack: ExitStack, loop: AbstractEventLoop
 ) -> None:
     kinds: dict[str, Generator] = {
         "quote": QuoteGenerator(small),
@@ -200,7 +205,7 @@ def test_a_generator_says_every_sentence_and_then_the_whole(
     }
     local = kinds[name]
     app = create_app(Settings(serve="generation"), Parts(generator=local))
-    remote = RemoteGenerator(Upstream("generation", [stack.enter_context(served(app))]))
+    remote = RemoteGenerator(Upstream("generation", [stack.enter_context(served(app))], loop))
     stack.callback(remote.close)
     mine, theirs = list(local.stream(QUERY, HITS[:4])), list(remote.stream(QUERY, HITS[:4]))
     assert mine == theirs

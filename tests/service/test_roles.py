@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from asyncio import AbstractEventLoop
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,9 @@ def settings(home: Path, saved: Path, **more: object) -> Settings:
 
 
 @pytest.mark.parametrize("role", ["all", "retrieval", "rerank", "generation"])
-def test_a_process_opens_what_it_does(home: Path, saved: Path, role: str) -> None:
+def test_a_process_opens_what_it_does(home: Path, saved: Path, loop: AbstractEventLoop, role: str) -> None:
     said: list[str] = []
-    parts = build_parts(settings(home, saved, serve=role, indexes="demo,other"), said.append)
+    parts = build_parts(settings(home, saved, serve=role, indexes="demo,other"), loop, said.append)
     try:
         assert (parts.library is not None) == (parts.retriever is not None) == (role in {"all", "retrieval"})
         assert (parts.reranker is not None) == (role in {"all", "rerank"})
@@ -55,19 +56,19 @@ def test_a_process_opens_what_it_does(home: Path, saved: Path, role: str) -> Non
         parts.close()
 
 
-def test_what_has_an_address_is_done_there(home: Path, saved: Path) -> None:
+def test_what_has_an_address_is_done_there(home: Path, saved: Path, loop: AbstractEventLoop) -> None:
     chosen = settings(home, saved, rerank_url="http://localhost:9", generation_url="http://localhost:9")
     said: list[str] = []
-    parts = build_parts(chosen, said.append)
+    parts = build_parts(chosen, loop, said.append)
     assert parts.pipeline is not None
     assert said == ["opening demo"]
     parts.close()
 
 
-def test_an_endpoint_that_answers_needs_no_model(home: Path) -> None:
+def test_an_endpoint_that_answers_needs_no_model(home: Path, loop: AbstractEventLoop) -> None:
     more = {"generator": "openai", "openai_base_url": "http://localhost:9/v1", "openai_model": "m"}
     said: list[str] = []
-    parts = build_parts(settings(home, home / "none", serve="generation", **more), said.append)
+    parts = build_parts(settings(home, home / "none", serve="generation", **more), loop, said.append)
     assert said == []
     parts.close()
 

@@ -44,6 +44,7 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
         "model_aliases": "rerank-v3.5, jina-reranker",
         "method": "hybrid",
         "model": "other",
+        "device": "cpu",
         "rerank": "false",
         "mode": "joint",
         "profile": str(next(PROFILES.glob("*.json"))),
@@ -130,7 +131,7 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.model_copy(update={"generator": "openai"}).for_openai() == OpenAIOptions(
         "http://host/v1", "there", SecretStr("a-hush"), 12.5
     )
-    assert settings.threads == 4
+    assert (settings.device, settings.threads) == ("cpu", 4)
     assert "hush" not in f"{settings!r} {pipeline!r}"
 
 
@@ -141,6 +142,7 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
         ("RAGNAROK_DEPTH", "many", "RAGNAROK_DEPTH='many'.*valid integer"),
         ("RAGNAROK_DEPTH", "101", "RAGNAROK_DEPTH=101 is over RAGNAROK_MAX_DEPTH=100"),
         ("RAGNAROK_METHOD", "bm52", "RAGNAROK_METHOD='bm52'.*'bm25', 'dense' or 'hybrid'"),
+        ("RAGNAROK_DEVICE", "gpu", "RAGNAROK_DEVICE='gpu'.*'cpu' or 'cuda'"),
         ("RAGNAROK_RERANK", "perhaps", "RAGNAROK_RERANK='perhaps'"),
         ("RAGNAROK_STORE_BYTES", "0", "RAGNAROK_STORE_BYTES='0'"),
         ("RAGNAROK_HOST_MEMORY_BYTES", "-1", "RAGNAROK_HOST_MEMORY_BYTES='-1'"),
@@ -153,6 +155,7 @@ def test_every_setting_reaches_what_it_sets(monkeypatch: pytest.MonkeyPatch) -> 
         ("RAGNAROK_RERANK_URL", "http://", "RAGNAROK_RERANK_URL='http://'.*give http://HOST:PORT"),
         ("RAGNAROK_RERANK_URL", "http://a,host:1", "'host:1' is no address"),
         ("RAGNAROK_RERANK_URL", "http://h:99999", "no address"),
+        ("RAGNAROK_RERANK_URL", "http://a b", "'http://a b' is no address"),
         ("RAGNAROK_INDEXES", "a/x,b/x", "names two indexes 'x'"),
         ("RAGNAROK_INDEXES", "wiki", "lacks RAGNAROK_INDEX='demo'"),
         ("RAGNAROK_MAX_HITS", "10001", "RAGNAROK_MAX_HITS='10001'.*less than or equal to 10000"),

@@ -198,12 +198,12 @@ rerank = false
 generator = "local"
 max_tokens = 1
 prompt = """
-    + '"""'
-    + """
+    '"""'
+    """
 Answer in one word,
 and cite.
 """
-    + '"""'
+    '"""'
 )
 
 
