@@ -25,6 +25,9 @@ from typing import Any
 
 from paint import served
 
+PATIENCE = 30.0
+"""Seconds within which a page must be there."""
+
 START = "/battle/simulated-000001"
 
 PATHS = ("/", "/battle", "/leaderboard", "/compare")
@@ -85,13 +88,18 @@ class _Browser:
         return said
 
     def found(self, session: str, expression: str) -> dict[str, float]:
-        """What an expression comes to in a page, as soon as there is one and it is not null."""
+        """What an expression comes to in a page, as soon as there is one and it is not null.
+
+        Raises `TimeoutError` where that takes too long.
+        """
         asked = {"expression": expression, "returnByValue": True}
-        while True:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             said = self.call("Runtime.evaluate", asked, session)
             if value := said.get("result", {}).get("result", {}).get("value"):
                 return value
             time.sleep(0.02)
+        raise TimeoutError(f"nothing came of {expression!r} within {PATIENCE:g} seconds")
 
     def page(self, attached: int) -> str:
         """The last page that was met, of what was put beside after so many."""

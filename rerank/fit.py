@@ -24,7 +24,7 @@ class FitOptions:
 
     `position` is how far behind the prefix a query stands, whatever the passages' lengths. The nearer, the
     sharper heads see words; that it may stand inside a long passage does no harm (docs/experiments.md).
-    It is written `repeats` times, one after the other.
+    `repeats` is how often it is written there, one time after the other.
     `together` is written into the profile as it is: lists that one passage answers cannot tell its worth.
     """
 

@@ -60,7 +60,7 @@ class Prompt:
         )
 
 
-def question(query: str, repeats: int) -> str:
+def question(query: str, repeats: int = 1) -> str:
     """What is read of a query: `repeats` times the same, as echo embeddings do (arXiv 2402.15449)."""
     return SEPARATOR.join([MARK + query.strip()] * repeats)
 

@@ -165,8 +165,8 @@ def used(query: Tensor, kv: Tensor, place: Place, call: AttentionCall) -> Tensor
 
 def windowed(query: Tensor, line: Line, start: int, window: Window, call: AttentionCall) -> Tensor:
     """Attention of rows at positions `start`, `start + 1`, … through a window: `[1, heads, rows, dim]`."""
-    plain = not window.compensated and call.softcap is None and call.sliding in (None, window.recent)
-    if plain and has_flash(query) and (call.sliding is None or not window.sinks):
+    own = call.sliding is None or window == Window(0, call.sliding)
+    if own and not window.compensated and call.softcap is None and has_flash(query):
         return _by_flash(query, line, start, window, call)
     tiles = [
         masked(query[:, :, view.rows], view.kv, view.mask, call)

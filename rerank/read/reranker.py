@@ -20,7 +20,7 @@ from rerank.counts import Counted
 from rerank.errors import ContextTooSmall
 from rerank.icr import Reading, calibrated, passage_score
 from rerank.late.documents import DocumentReader
-from rerank.late.queries import MARK, NULL_QUERY, Prompt
+from rerank.late.queries import NULL_QUERY, Prompt, question
 from rerank.model import Model
 from rerank.packed import end_to_end, read_prefix, run_held
 from rerank.profile import Group, HeadProfile, ModelIdentity, check_profile, shipped_profile
@@ -146,7 +146,7 @@ class ReadReranker:
 
     def _ending(self, query: str) -> list[int]:
         """What follows the passages: instruction, question, end of the chat template."""
-        own = self.model.encode([MARK + query.strip()])[0]
+        own = self.model.encode([question(query)])[0]
         before, after = self._prompt.between, self._prompt.after
         taken = self._prefix.next + self.profile.position + len(before) + len(after)
         room = self.model.shape.context - taken
