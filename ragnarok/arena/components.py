@@ -9,8 +9,6 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ragnarok.arena.boards import Leaderboard, leaderboard
-from ragnarok.arena.filters import Filters
 from ragnarok.arena.types import Columns, System
 from ragnarok.errors import NotFound
 
@@ -45,14 +43,6 @@ def component_columns(columns: Columns, kind: str) -> Columns:
         b=place[columns.b[kept]],
         **{name: getattr(columns, name)[kept] for name in PER_VOTE},
     )
-
-
-def component_board(columns: Columns, kind: str, filters: Filters | None = None) -> Leaderboard:
-    """The board of one kind of component: `standings` and `Filters.systems` are its values.
-
-    Raises `NotFound`.
-    """
-    return leaderboard(component_columns(columns, kind), filters)
 
 
 def _value(system: System, kind: str) -> str:

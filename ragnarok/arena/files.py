@@ -139,8 +139,10 @@ def _of_vote(record: codec.Record) -> Iterator[object]:
 
 def _row(cells: Iterable[Any]) -> str:
     row = io.StringIO()
-    csv.writer(row, lineterminator="").writerow([_cell(cell) for cell in cells])
-    return row.getvalue()
+    # A cell is quoted for the characters of this end, too, which is then left to who writes the lines.
+    csv.writer(row, lineterminator="\r\n").writerow([_cell(cell) for cell in cells])
+    # A half character, which no file can hold, is a question mark: the table has no texts to be kept whole.
+    return row.getvalue().removesuffix("\r\n").encode(errors="replace").decode()
 
 
 def _cell(value: object) -> object:

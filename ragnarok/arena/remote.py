@@ -150,4 +150,8 @@ def _hits(record: codec.Record) -> list[RankedHit]:
     hits = record.get("hits", [])
     if not isinstance(hits, list):
         raise ValueError("hits is no list")
-    return [codec.to_hit(hit) for hit in hits]
+    read = [codec.to_hit(hit) for hit in hits]
+    # Before the vote, citations find passages by rank; and who counted otherwise would be known by it.
+    if any(hit.rank != rank for rank, hit in enumerate(read, start=1)):
+        raise ValueError(f"hits have the ranks {[hit.rank for hit in read][:10]}, not 1, 2, 3 and so on")
+    return read

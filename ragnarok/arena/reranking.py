@@ -29,8 +29,9 @@ class Rerankers:
         """The re-ranker of a model that `settings` ask for. Raises what `build_reranker` raises."""
         profile = settings.profile or shipped_profile(model)
         mode = settings.mode or _suited(profile)
-        # Joint mode takes no profile.
-        read_by = "" if mode == "joint" or profile is None else profile.digest
+        # Joint mode takes the heads of a profile that is named.
+        used = settings.profile if mode == "joint" else profile
+        read_by = "" if used is None else used.digest
         key = id(model), mode, read_by
         if key not in self._made:
             # With all that late mode can be: what a system does not want is left out of its own.

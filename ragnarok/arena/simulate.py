@@ -6,6 +6,7 @@ sides alike, so that a tie counted as half a win leaves p what it was; a share `
 Some voters do not read: they vote by their habit.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -63,6 +64,9 @@ class Scenario:
             raise BadSetting(
                 f"two systems or more must meet, here are {len(self.ratings)}: give more ratings"
             )
+        for name, rating in self.ratings.items():
+            if not math.isfinite(rating):
+                raise BadSetting(f"the rating of {name!r} is {rating}: give a finite number")
         if self.votes < 0 or sum(self.voters.values()) < 1:
             raise BadSetting(
                 f"{self.votes} votes of {sum(self.voters.values())} voters: give at least 0 of 1"

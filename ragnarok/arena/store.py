@@ -5,12 +5,12 @@ of who meets whom, or of pages; `tables` has the tables, `database` the connecti
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import Row, Select, func, select
 
 from ragnarok.arena import codec, forms
 from ragnarok.arena.adding import add_battles, add_systems, add_vote, add_votes
@@ -27,7 +27,6 @@ from ragnarok.arena.types import (
     System,
     Verdicts,
     Vote,
-    VoterKind,
 )
 from ragnarok.errors import NotFound
 
@@ -88,10 +87,6 @@ class ArenaStore:
         with self.database.writing() as connection:
             return add_vote(connection, row, token_id)
 
-    def add_many(self, added_battles: Iterable[Battle], added_votes: Iterable[Vote]) -> Counts:
-        """Keep battles, then votes, all or none. Raises as `add_all`."""
-        return self.add_all(chain[Item](added_battles, added_votes))
-
     def add_all(self, items: Iterable[Item]) -> Counts:
         """Keep systems, battles and votes, all or none; say how many were not there yet.
 
@@ -128,23 +123,9 @@ class ArenaStore:
             raise NotFound(f"there is no battle {battle_id[:80]!r}")
         return codec.to_battle(json.loads(record))
 
-    def vote_of(self, battle_id: str, voter: str | None = None, kind: VoterKind = "human") -> Vote | None:
-        """The first vote on a battle of this kind, or this voter's; None if there is none."""
-        asked: list[ColumnElement[bool]] = [
-            battles.c.battle_id == battle_id,
-            votes.c.kind == forms.KINDS.index(kind),
-        ]
-        if voter is not None:
-            asked.append(votes.c.voter == voter)
-        return next(iter(self._votes(_VOTES.where(*asked).order_by(votes.c.id).limit(1))), None)
-
     def votes_on(self, battle_id: str) -> list[Vote]:
         """All votes on a battle, in the order in which they were kept."""
         return self._votes(_VOTES.where(battles.c.battle_id == battle_id).order_by(votes.c.id))
-
-    def votes_of_voter(self, voter: str) -> list[Vote]:
-        """All votes of a voter, in the order in which they were kept."""
-        return self._votes(_VOTES.where(votes.c.voter == voter).order_by(votes.c.id))
 
     def votes_met(self) -> list[Vote]:
         """Every vote on the battles that both a person and a model voted on, in the order they were kept."""
@@ -192,18 +173,12 @@ class ArenaStore:
         """All votes as arrays; only those that are new since the last call are read. Not to be written to."""
         return self._columns.refresh()
 
-    def everything(self) -> Iterator[Item]:
-        """All systems, battles and votes, as one state of the store, in an order that `add_all` takes.
-
-        A connection is held until the iterator ends or is closed.
-        """
-        with self.database.reading() as connection:
-            for query, kind in _EVERYTHING:
-                for row in connection.execution_options(yield_per=CHUNK).execute(query):
-                    yield _read_vote(row) if kind == "vote" else _READ[kind](json.loads(row.record))
-
     def texts(self) -> Iterator[tuple[str, str]]:
-        """As `everything`, but each as its kind (`system`, `battle`, `vote`) and its JSON: much faster."""
+        """All systems, battles and votes, as one state of the store: each one's kind and its JSON.
+
+        Kinds are `system`, `battle` and `vote`; they come in an order that can be added. A connection is held
+        until the iterator ends or is closed.
+        """
         with self.database.reading() as connection:
             for query, kind in _EVERYTHING:
                 for row in connection.execution_options(yield_per=CHUNK).execute(query):
@@ -234,7 +209,6 @@ _EVERYTHING: tuple[tuple[Select[Any], str], ...] = (
     (select(records.c.record).order_by(records.c.battle), "battle"),
     (_VOTES.order_by(votes.c.id), "vote"),
 )
-_READ: dict[str, Callable[[object], Item]] = {"system": codec.to_system, "battle": codec.to_battle}
 
 
 def _read_vote(row: Row[Any]) -> Vote:

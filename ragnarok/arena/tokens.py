@@ -56,7 +56,7 @@ class Tokens:
         except SignatureExpired:
             hours = self.seconds / 3600
             raise BadToken(
-                f"the token is older than {hours:g} hours; open the battle anew, and vote there"
+                f"the token is older than {hours:g} hours, for which a battle waits; begin another one"
             ) from None
         except BadSignature:
             raise BadToken("the token was changed, or is of another arena; open the battle anew") from None

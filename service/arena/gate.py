@@ -28,7 +28,7 @@ class Gate:
     def check_origin(self, request: Request) -> None:
         """Refuse what a page of another site sent. Raises `ForeignOrigin`."""
         origin = request.headers.get("origin")
-        own = urlsplit(origin).netloc == request.headers.get("host") if origin else True
+        own = _host_of(origin) == request.headers.get("host") if origin else True
         if not own or request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
             raise ForeignOrigin(
                 f"this was sent by a page of {origin or 'another site'}; use the arena's own pages, or send "
@@ -47,3 +47,11 @@ class Gate:
         if not spent.may:
             wait = max(math.ceil(spent.wait), 1)
             raise LimitReached(f"more than {rate} {what} in a minute; go on in {wait} s", spent.wait)
+
+
+def _host_of(origin: str) -> str:
+    """The host of an origin, with its port; empty where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

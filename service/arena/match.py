@@ -1,7 +1,8 @@
 """A battle while it runs: two systems answer, and whoever looks sees both in step and neither by name.
 
-Each side's next piece (its passages, or one sentence) is shown once the other side has as many, or is at its
-end: so neither how fast a system is nor where it pauses tells who it is. What was shown is kept until the
+Each side's next piece (its passages, or one sentence) is shown once the other side has as many, and what one
+has beyond the other once both are at their end: so neither how fast a system is nor where it pauses tells who
+it is. What was shown is kept until the
 end, so that whoever comes later, or comes back, sees it from the beginning. Knows nothing of stores and
 routes.
 """
@@ -153,11 +154,10 @@ class Match:
         self._release()
 
     def _release(self) -> None:
-        """Show as many pieces of both sides as both have, or as one has whose other is at its end."""
+        """Show as many pieces of both sides as both have, and all of them once both are at their end."""
         corners = self._corners.values()
-        has = [len(corner.pieces) if corner.result is None else None for corner in corners]
-        most = max(len(corner.pieces) for corner in corners)
-        ready = min((number for number in has if number is not None), default=most)
+        has = [len(corner.pieces) for corner in corners]
+        ready = max(has) if all(corner.result for corner in corners) else min(has)
         for place in range(self._released, ready):
             self._shown += [corner.pieces[place] for corner in corners if place < len(corner.pieces)]
         if ready > self._released:

@@ -33,7 +33,7 @@ def import_arena(
     from ragnarok.arena.files import import_jsonl
     from ragnarok.arena.pairs import read_pairs
 
-    with opened(store) as arena:
+    with opened(store, new=True) as arena:
         pairs = answers and read_pairs(answers, file, topics)
         added = arena.add_all(pairs) if pairs else import_jsonl(arena, file)
     if json:

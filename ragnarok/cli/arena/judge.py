@@ -9,12 +9,13 @@ import typer
 
 from ragnarok.arena.types import Board
 from ragnarok.cli.arena.shared import STORE, Store, opened
-from ragnarok.cli.console import Steps, out, print_json
+from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import Json, ModelName, OpenAIModel, OpenAITimeout, OpenAIUrl, read_openai
 
 if TYPE_CHECKING:
     from ragnarok.arena.agreement import Consistency
     from ragnarok.arena.judge import Judge
+    from ragnarok.arena.store import ArenaStore
 
 
 def judge(
@@ -34,31 +35,59 @@ def judge(
     Each battle is judged in both orders; where the two disagree, the vote is a tie. Votes are kept as they
     come, as those of a model: run the command again after an interruption and it goes on. With
     --openai-base-url the endpoint's model judges. At the end it is told how often the model has said the
-    same in both orders, on all battles so far.
+    same in both orders, on all battles so far. A battle of which it gives no verdict is passed over, and the
+    exit code is then 5.
 
     Example: ragnarok arena judge --openai-base-url http://localhost:8000/v1 --openai-model large
     """
     from ragnarok.arena.agreement import consistency
-    from ragnarok.arena.judge import judge_battle
 
     steps = Steps()
     boards: tuple[Board, ...] = ("answer", "evidence") if board is None else (board,)
-    kept = 0
     with opened(store) as arena, _judge(model, openai_base_url, openai_model, openai_timeout, steps) as asked:
-        waiting = arena.unjudged(asked.name)[:limit]
-        with steps.stages(f"{len(waiting)} battles judged by {asked.name}") as progress:
-            for number, battle_id in enumerate(waiting):
-                progress("battles", number, len(waiting))
-                kept += arena.add_vote(judge_battle(asked, arena.battle(battle_id), boards))
-            progress("battles", len(waiting), len(waiting))
+        kept, mute = _judge_all(arena, asked, boards, limit, steps)
         said = {one: arena.orders(one).get(asked.name) for one in boards}
     same = {one: consistency(verdicts) for one, verdicts in said.items() if verdicts}
     if json:
         told = {one: asdict(found) for one, found in same.items()}
         print_json({"judge": asked.name, "votes": kept, "consistency": told})
-        return
-    out.print(f"{kept} votes of {asked.name} are new", markup=False)
-    _print_consistency(same)
+    else:
+        out.print(f"{kept} votes of {asked.name} are new", markup=False)
+        _print_consistency(same)
+    _refuse_mute(asked.name, mute)
+
+
+def _judge_all(
+    arena: "ArenaStore", asked: "Judge", boards: tuple[Board, ...], limit: int | None, steps: Steps
+) -> tuple[int, list[str]]:
+    """How many votes are new, and the battles without a verdict, which keep no other from having one."""
+    from ragnarok.arena.judge import judge_battle
+    from ragnarok.errors import NoVerdict
+    from rerank.errors import ContextTooSmall
+
+    waiting = arena.unjudged(asked.name)[:limit]
+    kept, mute = 0, []
+    with steps.stages(f"{len(waiting)} battles judged by {asked.name}") as progress:
+        for number, battle_id in enumerate(waiting):
+            progress("battles", number, len(waiting))
+            try:
+                kept += arena.add_vote(judge_battle(asked, arena.battle(battle_id), boards))
+            except (NoVerdict, ContextTooSmall) as error:
+                err.print(f"passed over: {battle_id}: {error}", markup=False, soft_wrap=True)
+                mute.append(battle_id)
+        progress("battles", len(waiting), len(waiting))
+    return kept, mute
+
+
+def _refuse_mute(name: str, mute: list[str]) -> None:
+    """Raise `NoVerdict` if any battle was passed over."""
+    from ragnarok.errors import NoVerdict
+
+    if mute:
+        raise NoVerdict(
+            f"{name} gave no verdict on {len(mute)} battles, {mute[0]!r} for one; run the command again to "
+            "ask once more, or choose another model as judge"
+        )
 
 
 def _print_consistency(same: Mapping[Board, "Consistency"]) -> None:

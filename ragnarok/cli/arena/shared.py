@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,11 +27,21 @@ STORE = "arena.db"
 
 
 @contextmanager
-def opened(url: str) -> Iterator["ArenaStore"]:
-    """The store, closed at the end."""
-    # Here, not at the top: `--help` needs no database.
-    from ragnarok.arena.store import ArenaStore
+def opened(url: str, *, new: bool = False) -> Iterator["ArenaStore"]:
+    """The store, closed at the end; an SQLite file that is not there is made only where it may be `new`.
 
+    Raises `NotFound`.
+    """
+    # Here, not at the top: `--help` needs no database.
+    from ragnarok.arena.database import read_url
+    from ragnarok.arena.store import ArenaStore
+    from ragnarok.errors import NotFound
+
+    read = read_url(url)
+    if not new and read.get_backend_name() == "sqlite" and not Path(read.database or "").exists():
+        raise NotFound(
+            f"{read.database}: there is no such arena; name its database by --store or RAGNAROK_ARENA_STORE"
+        )
     with closing(ArenaStore(url)) as store:
         yield store
 

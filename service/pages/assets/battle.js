@@ -20,6 +20,7 @@ let token = null; // what its vote needs, while there is one to cast
 // --- beginning
 
 async function begin() {
+  if ($("send").disabled) return; // a key that is held, or pressed twice, begins one battle
   const set = topics?.value;
   const asked = question.value.trim();
   if (!set && !asked) return question.focus();
@@ -40,12 +41,12 @@ async function begin() {
 
 // --- looking at one
 
-/** Show the battle of the address, at whatever point it is. */
+/** Show the battle of the address, at whatever point it is; its id is as it stands there, encoded. */
 async function look(id) {
   const mine = renew();
   setForm(false);
   try {
-    await showRecord(await get(`/v1/arena/battles/${encodeURIComponent(id)}`, mine.signal), mine.signal);
+    await showRecord(await get(`/v1/arena/battles/${id}`, mine.signal), mine.signal);
   } catch (error) {
     fail(error, mine.signal);
   }
@@ -62,8 +63,9 @@ async function showRecord(record, signal) {
 async function follow(battle, signal) {
   head(battle);
   say("Both systems answer.");
-  for await (const [name, data] of stream(`/v1/arena/battles/${encodeURIComponent(battle.id)}/events`, { signal, last: ["finished"] }))
-    show[name]?.(data, battle);
+  const path = `/v1/arena/battles/${encodeURIComponent(battle.id)}/events`;
+  const broken = "The battle goes on without this page. Reload it to see the rest, and to vote.";
+  for await (const [name, data] of stream(path, { signal, last: ["finished"], broken })) show[name]?.(data, battle);
 }
 
 const show = {
@@ -187,7 +189,7 @@ function busy(on) {
 /** Show what the address names; the question typed before this script was there stays. */
 function read(typed = "") {
   const id = /^\/battle\/([^/]+)$/.exec(location.pathname)?.[1];
-  if (id) return look(decodeURIComponent(id));
+  if (id) return look(id);
   renew();
   setForm(true);
   document.title = "Battle · Ragnarok";

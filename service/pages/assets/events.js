@@ -23,10 +23,11 @@ export async function get(path, signal) {
 }
 
 /**
- * Yield `[name, data]` of each event of an answer; `last` are the names that end it.
+ * Yield `[name, data]` of each event of an answer; `last` are the names that end it, and `broken` is what to do where
+ * it ends before.
  * Without a body it is a GET. Throws a Problem, or an AbortError when `signal` says so.
  */
-export async function* stream(path, { body, signal, last = ["done"] }) {
+export async function* stream(path, { body, signal, last = ["done"], broken = "The answer is not complete. Ask again." }) {
   const response = await request(path, { body, signal, accept: "text/event-stream" });
   let finished = false;
   try {
@@ -38,7 +39,7 @@ export async function* stream(path, { body, signal, last = ["done"] }) {
   } catch (error) {
     if (signal?.aborted || error instanceof Problem) throw error;
   }
-  if (!finished) throw new Problem({ title: "The connection ended early", detail: "The answer is not complete. Ask again." });
+  if (!finished) throw new Problem({ title: "The connection ended early", detail: broken });
 }
 
 async function request(path, { body, signal, accept = "application/json" }) {

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI, Request, Response
 
 from ragnarok.arena.configuration import AnswersEntry, PipelineEntry, RemoteEntry
 from ragnarok.arena.simulate import Scenario, simulate
@@ -180,9 +181,29 @@ def test_systems_that_did_not_meet_are_not_rated(command: Command, tmp_path: Pat
     assert code == 0
     assert "–" in said
     assert "no ratings: " in err
+    ArenaStore(str(tmp_path / "empty.db")).close()
     empty = command("arena", "rate", "--store", tmp_path / "empty.db")
     assert empty[0] == 0
     assert "no ratings: " in empty[2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rate",),
+        ("export", "all.jsonl"),
+        ("judge", "--openai-base-url", "http://x/v1", "--openai-model", "m"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
+def test_only_import_makes_a_store(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], form: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said, err = command("arena", *words, "--store", form.format(tmp_path / "misspelt.db"))
+    assert (code, said) == (4, "")
+    assert "misspelt.db: there is no such arena" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_board_is_drawn(command: Command, arena: str, tmp_path: Path) -> None:
@@ -211,7 +232,8 @@ def test_a_rehearsal_finds_the_truth(command: Command, tmp_path: Path) -> None:
     assert json.loads(said)["standings"] == board["standings"]
     for wrong in (["a=1", "a=2"], ["a", "b=1"], ["a=x", "b=1"], ["=1", "b=1"]):
         assert command("arena", "simulate", *wrong)[0] == 2
-    assert command("arena", "simulate", "a=1")[0] == 3
+    for wrong in (["a=1"], ["a=nan", "b=1"], ["a=1", "b=-inf"]):
+        assert command("arena", "simulate", *wrong)[0] == 3
 
 
 def test_a_model_judges_what_it_has_not_judged(command: Command, arena: str) -> None:
@@ -232,6 +254,29 @@ def test_a_model_judges_what_it_has_not_judged(command: Command, arena: str) -> 
     code, _, err = command("arena", "judge", "--store", arena, "--openai-model", "judge")
     assert code == 3
     assert "RAGNAROK_OPENAI_BASE_URL" in err
+
+
+def test_a_battle_without_a_verdict_keeps_no_other_from_its_own(command: Command, tmp_path: Path) -> None:
+    app = FastAPI()
+
+    @app.post("/v1/chat/completions")
+    async def complete(request: Request) -> Response:
+        asked = (await request.json())["messages"][-1]["content"]
+        said = "I would rather not." if "mute?" in asked else '{"better": "tie"}'
+        chunk = {"choices": [{"delta": {"content": said}, "finish_reason": "stop"}]}
+        return Response(f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n", media_type="text/event-stream")
+
+    store = ArenaStore(str(tmp_path / "arena.db"))
+    store.add_all([*SYSTEMS, replace(a_battle("b1"), question="mute?"), a_battle("b2"), a_battle("b3")])
+    with served(app) as address:
+        words = ("arena", "judge", "--store", tmp_path / "arena.db", "--openai-base-url", f"{address}/v1")
+        for new in (2, 0):
+            code, said, err = command(*words, "--openai-model", "judge", "--json")
+            assert (code, json.loads(said)["votes"]) == (5, new)
+            assert "passed over: b1: judge gave no verdict in 3 replies, the last one 'I would rather" in err
+            assert "judge gave no verdict on 1 battles, 'b1' for one" in err
+    assert store.unjudged("judge") == ["b1"]
+    store.close()
 
 
 def test_a_model_that_always_takes_the_left_is_told_of(command: Command, arena: str) -> None:

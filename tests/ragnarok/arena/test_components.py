@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ragnarok.arena.components import component_board, component_columns, component_kinds
+from ragnarok.arena.boards import leaderboard
+from ragnarok.arena.components import component_columns, component_kinds
 from ragnarok.arena.filters import Filters
 from ragnarok.arena.simulate import Scenario, simulate
 from ragnarok.errors import NotFound
@@ -40,7 +41,7 @@ def test_only_what_differs_alone_counts() -> None:
 
 
 def test_the_better_value_wins() -> None:
-    board = component_board(COLUMNS, "index")
+    board = leaderboard(component_columns(COLUMNS, "index"))
     assert [one.system for one in board.standings] == ["dense", "bm25"]
     best, worst = board.standings
     assert best.rating is not None
@@ -51,20 +52,20 @@ def test_the_better_value_wins() -> None:
 
 
 def test_a_system_without_the_component_has_the_value_none() -> None:
-    board = component_board(COLUMNS, "reranker", Filters(voters="human"))
+    board = leaderboard(component_columns(COLUMNS, "reranker"), Filters(voters="human"))
     assert {one.system for one in board.standings} == {"late", "none"}
     assert board.votes == int(np.isin(COLUMNS.a, [3, 4])[np.isin(COLUMNS.b, [3, 4])].sum())
 
 
 def test_unknown_kind() -> None:
     with pytest.raises(NotFound, match="compares 'prompt' alone; battles compare generator, index, reranker"):
-        component_board(COLUMNS, "prompt")
+        component_columns(COLUMNS, "prompt")
 
 
 def test_values_that_did_not_all_meet_are_not_rated() -> None:
     systems = {"s1": {"index": "w"}, "s2": {"index": "x"}, "s3": {"index": "y", "k": "1"}}
     systems["s4"] = {"index": "z", "k": "1"}
     columns = simulate(Scenario(dict.fromkeys(systems, 1000.0), 200, components=systems), seed=2)
-    board = component_board(columns, "index")
+    board = leaderboard(component_columns(columns, "index"))
     assert not board.rated
     assert board.groups == (("w", "x"), ("y", "z"))

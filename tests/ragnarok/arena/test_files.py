@@ -39,7 +39,7 @@ def test_jsonl_comes_back_whole(full: ArenaStore, tmp_path: Path, name: str) -> 
     export_jsonl(full, tmp_path / name)
     copy = ArenaStore(str(tmp_path / "copy.db"))
     assert import_jsonl(copy, tmp_path / name) == Counts(3, 11, 11)
-    assert list(copy.everything()) == list(full.everything())
+    assert list(copy.texts()) == list(full.texts())
     assert import_jsonl(copy, tmp_path / name) == Counts()
     export_jsonl(copy, tmp_path / "again.jsonl")
     opened = gzip.open if name.endswith("gz") else open
@@ -78,7 +78,6 @@ def test_a_row_says_who_met_and_what_was_said(full: ArenaStore, tmp_path: Path) 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\uff1d"])
 def test_no_cell_is_a_formula(tmp_path: Path, start: str) -> None:
     store = ArenaStore(str(tmp_path / "arena.db"))
-    store.add_many([], [])
     system = replace(SYSTEMS[0], name=f"{start}cmd|' /C calc'!A0")
     store.add_systems([system, SYSTEMS[1]])
     store.add_battle(a_battle(f"{start}1", system, SYSTEMS[1], topics=f"{start}t"))
@@ -90,6 +89,20 @@ def test_no_cell_is_a_formula(tmp_path: Path, start: str) -> None:
     assert f'\'{start}x say "hi", all\nof you' in row
     assert any(cell.startswith(f"'{start}cmd") for cell in row)
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("tag", "cell"),
+    [("one\ntwo", "one\ntwo"), ("one\r=two", "one\r=two"), ("half \ud800 of one", "half ? of one")],
+)
+def test_a_cell_is_one_cell_whatever_stands_in_it(tmp_path: Path, tag: str, cell: str) -> None:
+    store = ArenaStore(str(tmp_path / "arena.db"))
+    store.add_all([*SYSTEMS, a_battle(), replace(a_vote(), tags=(tag,))])
+    export_csv(store, tmp_path / "votes.csv")
+    store.close()
+    with (tmp_path / "votes.csv").open(newline="", encoding="utf-8") as file:
+        head, row = csv.reader(file)
+    assert row[head.index("tags")] == cell
 
 
 def lines() -> list[str]:
@@ -188,14 +201,14 @@ def test_a_hit_is_checked_in_whatever_order_its_members_stand(member: str, value
 
 
 def test_what_is_kept_otherwise_is_not_imported(full: ArenaStore, tmp_path: Path) -> None:
-    before = list(full.everything())
+    before = list(full.texts())
     (tmp_path / "in.jsonl").write_text("\n".join(lines()))
     with pytest.raises(ArenaConflict, match="'b1'"):
         import_jsonl(full, tmp_path / "in.jsonl")
     (tmp_path / "in.jsonl").write_text(lines()[-1].replace('"b1"', '"b99"'))
     with pytest.raises(NotFound, match="'b99'"):
         import_jsonl(full, tmp_path / "in.jsonl")
-    assert list(full.everything()) == before
+    assert list(full.texts()) == before
 
 
 words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)

@@ -69,6 +69,11 @@ def failing(status: int, body: bytes = b"{}") -> FastAPI:
         (200, b"{}", EndpointBroken),
         (200, b"[" * 100_000, EndpointBroken),
         (200, b'{"hits": 3, "answer": {"sentences": [], "references": []}}', EndpointBroken),
+        (
+            200,
+            b'{"hits": [{"rank":0,"docid":"d","score":1}], "answer": {"sentences": [], "references": []}}',
+            EndpointBroken,
+        ),
         (200, b'{"hits": [{"docid": "d"}], "answer": {"sentences": [], "references": []}}', EndpointBroken),
         (
             200,

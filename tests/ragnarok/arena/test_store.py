@@ -1,5 +1,6 @@
 """The arena's store: on SQLite and on PostgreSQL, shared by threads and processes, and killed."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from indexes.errors import DiskFull
 from ragnarok.arena.database import read_url
+from ragnarok.arena.rows import AnyRow, battle_row, system_row, vote_row
 from ragnarok.arena.store import ArenaStore, Counts
 from ragnarok.arena.types import STYLE, Columns, System, Vote
 from ragnarok.errors import ArenaConflict, ArenaUnusable, BadFormat, BadSetting, NotFound
@@ -39,8 +41,7 @@ def test_what_is_kept_comes_back_as_it_was(begun: ArenaStore, url: str) -> None:
     assert again.systems() == SYSTEMS
     assert again.battle("b2") == battle
     assert again.battle("b2").a.hits[1].highlights[0].weight == 0.75
-    assert again.vote_of("b1") == again.vote_of("b1", "ann") == a_vote()
-    assert again.vote_of("b2") is again.vote_of("b1", "bob") is again.vote_of("b1", kind="model") is None
+    assert (again.votes_on("b1"), again.votes_on("b2")) == ([a_vote()], [])
     assert again.counts() == Counts(3, 2, 1)
     again.close()
 
@@ -83,8 +84,7 @@ def test_a_token_is_good_for_one_vote(begun: ArenaStore) -> None:
     assert not begun.add_vote(a_vote(answer="b"), "t2"), "the same voter with another token"
     assert begun.votes_on("b1") == [a_vote()]
     assert begun.add_vote(a_vote("b2", "bob"), "t2")
-    assert begun.votes_of_voter("bob") == begun.votes_on("b2")
-    assert begun.votes_of_voter("nobody") == []
+    assert begun.votes_on("b2") == [a_vote("b2", "bob")]
 
 
 def test_a_model_votes_once_a_battle_and_beside_people(begun: ArenaStore) -> None:
@@ -92,8 +92,9 @@ def test_a_model_votes_once_a_battle_and_beside_people(begun: ArenaStore) -> Non
     assert begun.add_vote(a_vote())
     assert begun.add_vote(model)
     assert not begun.add_vote(replace(model, answer="a"))
-    assert begun.add_vote(replace(model, voter="another"))
-    assert [begun.vote_of("b1"), begun.vote_of("b1", kind="model")] == [a_vote(), model]
+    another = replace(model, voter="another")
+    assert begun.add_vote(another)
+    assert begun.votes_on("b1") == [a_vote(), model, another]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_what_a_judge_said_in_both_orders_is_kept(begun: ArenaStore, url: str) -
     begun.add_battle(a_battle("b2"))
     one = replace(JUDGED, battle_id="b2", answer="tie", answer_orders=("tie", "tie"))
     half = replace(JUDGED, voter="other", answer=None, answer_orders=None)
-    assert begun.add_many([], [one, half, JUDGED]) == Counts(votes=2)
+    assert begun.add_all([one, half, JUDGED]) == Counts(votes=2)
     again = ArenaStore(url)
     assert again.votes_on("b1") == [JUDGED, a_vote(), half]
     assert again.orders("answer") == {"m": [("a", "a"), ("tie", "tie")]}
@@ -140,7 +141,7 @@ def test_what_a_judge_said_in_both_orders_is_kept(begun: ArenaStore, url: str) -
     again.close()
     for other in (None, ("b", "b")):
         with pytest.raises(ArenaConflict, match="'m' voted otherwise"):
-            begun.add_many([], [replace(JUDGED, answer_orders=other)])
+            begun.add_all([replace(JUDGED, answer_orders=other)])
 
 
 @pytest.mark.parametrize(
@@ -187,12 +188,12 @@ def test_the_database_refuses_to_change_or_delete(
 def test_an_error_leaves_nothing_of_a_batch(store: ArenaStore) -> None:
     store.add_systems(SYSTEMS)
     with pytest.raises(NotFound, match="'b9'"):
-        store.add_many([a_battle()], [a_vote(), a_vote("b9")])
+        store.add_all([a_battle(), a_vote(), a_vote("b9")])
     assert store.counts() == Counts(3, 0, 0)
-    assert store.add_many([a_battle()], [a_vote()]) == Counts(0, 1, 1)
-    assert store.add_many([a_battle()], [a_vote(), a_vote(voter="bob")]) == Counts(0, 0, 1)
+    assert store.add_all([a_battle(), a_vote()]) == Counts(0, 1, 1)
+    assert store.add_all([a_battle(), a_vote(), a_vote(voter="bob")]) == Counts(0, 0, 1)
     with pytest.raises(ArenaConflict, match="'ann' voted otherwise"):
-        store.add_many([], [a_vote(answer="b")])
+        store.add_all([a_vote(answer="b")])
 
 
 def test_columns_hold_every_vote(begun: ArenaStore) -> None:
@@ -254,11 +255,16 @@ def test_columns_grow_as_votes_come(store: ArenaStore, url: str) -> None:
     other.close()
 
 
-def test_everything_comes_in_an_order_that_can_be_added(store: ArenaStore, tmp_path: Path) -> None:
+def test_texts_come_in_an_order_that_can_be_added(store: ArenaStore, tmp_path: Path) -> None:
     store.add_all(many(30))
     copy = ArenaStore(str(tmp_path / "below" / "copy.db"))
-    assert copy.add_all(store.everything()) == Counts(3, 30, 30)
-    assert list(copy.everything()) == list(store.everything())
+    rows: dict[str, Callable[[object], AnyRow]] = {
+        "system": system_row,
+        "battle": battle_row,
+        "vote": vote_row,
+    }
+    assert copy.add_rows(rows[kind](json.loads(text)) for kind, text in store.texts()) == Counts(3, 30, 30)
+    assert list(copy.texts()) == list(store.texts())
     assert arrays(copy.columns()) == arrays(store.columns())
     copy.close()
 

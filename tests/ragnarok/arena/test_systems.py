@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from ragnarok.arena.assembled import PipelineContender
 from ragnarok.arena.configuration import read_configuration
 from ragnarok.arena.contenders import Contender, Roster, output_of
 from ragnarok.arena.lent import Lent
+from ragnarok.arena.reranking import Rerankers
 from ragnarok.arena.systems import open_roster
+from ragnarok.assemble import PipelineSettings
 from ragnarok.errors import (
     BadFormat,
     BadQuery,
@@ -25,7 +28,7 @@ from ragnarok.pipeline import Reranked, Result, Retrieved
 from ragnarok.rerankers import AttentionReranker, KeepOrder, LateAttentionReranker
 from rerank.late.batcher import Batcher
 from rerank.model import load_model
-from rerank.profile import write_profile
+from rerank.profile import JointHead, write_profile
 from tests.rerank.test_late import profile_of
 
 DOCUMENTS = [
@@ -180,6 +183,15 @@ def test_rerankers_that_read_alike_read_once(shelf: Path, saved: Path) -> None:
         assert (batches.stats().batches, apart.stats().batches) == (2, 1)
     with pytest.raises(CancelledError):
         other.batcher.read(question, ["text"])
+
+
+def test_joint_readers_of_other_heads_are_others(saved: Path) -> None:
+    model = load_model(str(saved))
+    profiles = [replace(profile_of(model), joint=(JointHead(0, head),)) for head in (0, 0, 1)]
+    with closing(Rerankers()) as rerankers:
+        made = [rerankers.make(model, PipelineSettings(mode="joint", profile=one)) for one in profiles]
+        one, same, other = (its.reader for its in made if isinstance(its, AttentionReranker))
+    assert one is same is not other
 
 
 PROMPTS = (

@@ -17,6 +17,12 @@ from tests.service.fakes import EVIL
 
 pytestmark = pytest.mark.browser
 
+SEEN = """(() => {
+  const focused = document.activeElement, { x, y, width, height } = focused.getBoundingClientRect();
+  return document.elementFromPoint(x + width / 2, y + height / 2) === focused;
+})()"""
+"""Whether nothing lies over the middle of what is focused."""
+
 
 def begin(page: Page, question: str = "How do I sort?") -> None:
     """Begin a battle from the form, once its script is there: it comes after the page."""
@@ -102,6 +108,49 @@ def test_keyboard_only(page: Page, there: There, store_path: Path) -> None:
     complete(page)
     assert page.url != first
     assert votes_in(store_path) == 1
+
+
+def test_a_key_that_is_pressed_twice_begins_one_battle(page: Page, there: There) -> None:
+    left = Actor("left")
+    page.goto(f"{there(left, Actor('right'))}/battle")
+    expect(page.get_by_label("Your question")).to_be_focused()
+    page.get_by_label("Your question").fill("twice?")
+    page.evaluate("[1, 2, 3].forEach(() => document.getElementById('ask').requestSubmit())")
+    complete(page)
+    assert len(left.asked) == 1
+    # And the next one can be begun.
+    page.go_back()
+    begin(page, "again?")
+    complete(page)
+    assert len(left.asked) == 2
+
+
+def test_what_is_focused_is_not_behind_the_vote(page: Page, there: There) -> None:
+    said = [Sentence("word " * 60, (0, 1))] * 12
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(f"{there(*(Actor(name, sentences=said) for name in ('left', 'right')))}/battle")
+    begin(page)
+    complete(page)
+    page.locator("summary").click()
+    page.locator(".chip").first.focus()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        assert page.evaluate(SEEN), page.evaluate("document.activeElement.outerHTML")
+
+
+def test_a_battle_whose_connection_ends_early_is_there_after_a_reload(page: Page, there: There) -> None:
+    page.route(
+        "**/events", lambda route: route.fulfill(body=": waiting\n\n", content_type="text/event-stream")
+    )
+    page.goto(f"{there()}/battle")
+    begin(page)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("The connection ended early")
+    expect(alert).to_contain_text("Reload it to see the rest, and to vote.")
+    page.unroute("**/events")
+    page.reload()
+    complete(page)
 
 
 def test_a_reload_in_mid_stream_goes_on_where_it_was(page: Page, there: There) -> None:
@@ -234,10 +283,11 @@ def test_a_permanent_link_shows_everything_to_anyone(page: Page, browser: Browse
     tab.reload()
     expect(tab.locator("#told")).to_contain_text("The vote. Answer: A is better.")
     expect(tab.locator("#told")).to_contain_text("system-left")
-    missing = tab.goto(f"{page.url[:-3]}xyz")
-    assert missing is not None
-    assert missing.status == 404
-    expect(tab.get_by_role("alert")).to_contain_text("there is no battle", ignore_case=True)
+    for address in (f"{page.url[:-3]}xyz", f"{page.url[:-3]}%FF"):
+        missing = tab.goto(address)
+        assert missing is not None
+        assert missing.status == 404
+        expect(tab.get_by_role("alert")).to_contain_text("there is no battle", ignore_case=True)
     stranger.close()
 
 

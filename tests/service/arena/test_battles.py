@@ -1,6 +1,7 @@
 """Battles and votes by the routes: what may be seen when, and what is kept."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from threading import Semaphore
 from typing import Any
@@ -107,6 +108,25 @@ async def test_the_faster_side_waits_for_the_slower_one(there: There) -> None:
         assert seen[:2] == [("evidence", "a"), ("evidence", "b")]
         assert seen[2:8] == [("sentence", "a"), ("sentence", "b")] * 3
         assert [name for name, _ in seen[8:]] == ["answered", "answered", "finished"]
+
+
+async def test_what_one_says_beyond_the_other_waits_for_both_ends(there: There) -> None:
+    steps = Semaphore(0)
+    address = there(Actor("short", sentences=SENTENCES[:1]), Actor("slow", steps=steps))
+    async with httpx.AsyncClient(base_url=address, timeout=WAIT) as client:
+        started = (await client.post("/v1/arena/battles", json=OWN)).json()
+        # All but the last sentence of the slower one are said by now, and none shows how they came.
+        steps.release(2)
+        seen: list[str] = []
+        async with client.stream("GET", started["events"]) as response:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.7):
+                    async for line in response.aiter_lines():
+                        seen += [line.removeprefix("event: ")] if line.startswith("event: ") else []
+        assert seen == ["evidence", "evidence", "sentence", "sentence"]
+        steps.release()
+        names = [name for name, _ in events_of((await client.get(started["events"])).text)]
+    assert names[-3:] == ["answered", "answered", "finished"]
 
 
 async def test_a_side_that_answers_at_once_is_shown_by_sentences(there: There) -> None:
@@ -255,6 +275,7 @@ async def test_other_sites_cannot_ask(here: Here) -> None:
         for headers in (
             {"Origin": "https://evil.test"},
             {"Origin": "null"},
+            {"Origin": "http://["},
             {"Origin": "http://test.evil.test"},
             {"Sec-Fetch-Site": "cross-site"},
         ):

@@ -87,10 +87,11 @@ async def test_no_acknowledged_vote_is_lost(store_path: Path) -> None:
     assert KILLED_AFTER <= len(acknowledged) < VOTERS
     store = ArenaStore(str(store_path))
     try:
-        kept = {battle_id: store.vote_of(battle_id) for battle_id in acknowledged}
+        kept = {battle_id: store.votes_on(battle_id) for battle_id in acknowledged}
     finally:
         store.close()
-    assert {battle_id: vote and vote.answer for battle_id, vote in kept.items()} == acknowledged
+    answers = {battle_id: [vote.answer for vote in found] for battle_id, found in kept.items()}
+    assert answers == {battle_id: [answer] for battle_id, answer in acknowledged.items()}
 
 
 async def until_up(address: str) -> None:
