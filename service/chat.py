@@ -71,7 +71,9 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(strict=True)
 
     messages: list[ChatMessage] = Field(
-        min_length=1, examples=[[{"role": "user", "content": "How do I sort a list by two keys?"}]]
+        min_length=1,
+        fail_fast=True,
+        examples=[[{"role": "user", "content": "How do I sort a list by two keys?"}]],
     )
     model: str | None = Field(default=None, description="Any name; there is one model.")
     stream: bool | None = Field(default=None, description="Send chunks as server-sent events.")

@@ -67,6 +67,9 @@ class JsonRoute(APIRoute):
                 raise HTTPException(415, f"The body is {sent[:80] or 'of no type'}; send application/json.")
             if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
                 raise HTTPException(415, "The body's charset is not UTF-8; send UTF-8.")
+            packed = request.headers.get("content-encoding") or "identity"
+            if packed.strip().lower() != "identity":
+                raise HTTPException(415, f"The body is packed by {packed[:80]}; send it as it is.")
             try:
                 body = (await request.body()).decode()
             except UnicodeDecodeError as error:
@@ -77,9 +80,22 @@ class JsonRoute(APIRoute):
                 raise HTTPException(
                     422, f"The body holds {half}, half a character that no text can hold; send whole ones."
                 )
-            return await handle(request)
+            try:
+                return await handle(request)
+            except HTTPException as error:
+                # What follows from the framework's own reading names no cause.
+                if isinstance(error.__cause__, RecursionError | ValueError):
+                    raise HTTPException(400, _unreadable(error.__cause__)) from None
+                raise
 
         return checked
+
+
+def _unreadable(error: RecursionError | ValueError) -> str:
+    """Why JSON cannot be read that is JSON: of numbers, Python says so by the only `ValueError` left."""
+    if isinstance(error, RecursionError):
+        return "The body's JSON is nested too deeply to be read; send it flatter."
+    return "The body's JSON holds a number of thousands of digits, which cannot be read; send a shorter one."
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")

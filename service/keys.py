@@ -32,7 +32,7 @@ class Keys:
 def read_keys(path: Path) -> Keys:
     """The keys of a file. Raises `BadSetting`."""
     try:
-        lines = read_lines(path.read_text(encoding="utf-8"))
+        lines = read_lines(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise BadSetting(f"the API keys {path} cannot be read ({reason})") from None

@@ -6,7 +6,9 @@ The only module of the service that loads models; it is imported where a stage i
 from collections.abc import Callable
 from dataclasses import replace
 
-from ragnarok.assemble import build_endpoint, build_generator, build_reranker
+from transformers.utils import logging as transformers_log
+
+from ragnarok.assemble import build_endpoint, build_generator, build_reranker, joint_options
 from ragnarok.generators import LocalGenerator, QuoteGenerator
 from ragnarok.rerankers import AttentionReranker, LateAttentionReranker
 from ragnarok.seams import Generator, Reranker
@@ -41,6 +43,9 @@ class Local:
         if self.loaded is None:
             self._say(f"loading model {self.settings.model}")
             device = choose_device(self.settings.device, look(), self._say)
+            # It writes by a handler of its own, whatever the format of the log.
+            transformers_log.disable_default_handler()
+            transformers_log.enable_propagation()
             self.loaded = load_model(self.settings.model, device=device)
         return self.loaded
 
@@ -71,8 +76,8 @@ class Local:
             return {"read" if self.settings.mode == "read" else "joint": reranker}
         if isinstance(reranker, LateAttentionReranker):
             weight = 1.0 if self.settings.first_stage is None else self.settings.first_stage
-            joint = AttentionReranker(InContextReranker(self.model, self._pipeline.icr), first_stage=weight)
-            return {"late": reranker, "joint": joint}
+            reader = InContextReranker(self.model, joint_options(self.model, self._pipeline))
+            return {"late": reranker, "joint": AttentionReranker(reader, first_stage=weight)}
         return {}
 
 

@@ -52,6 +52,7 @@ def install_others(log_format: str) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(JsonLines())
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
+        logging.captureWarnings(True)
 
 
 def say(told: Mapping[str, object]) -> None:

@@ -44,6 +44,9 @@ from service.errors import (
 RETRY_AFTER = 5
 """Seconds after which a client may try again what could not be done now."""
 
+NAMED = 10
+"""How many things that are wrong with a request are named."""
+
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 """Where OpenAI's API is spoken."""
 
@@ -189,19 +192,34 @@ def _invalid(error: RequestValidationError) -> Problem:
     if found and found[0]["type"] == "json_invalid":
         detail = f"The body is not JSON: {found[0]['ctx']['error']} at character {found[0]['loc'][-1]}."
         return Problem(type="about:blank", title="Bad Request", status=400, detail=detail)
-    wrong = [Wrong(pointer=_pointer(one["loc"]), detail=one["msg"]) for one in found]
+    wrong = [Wrong(pointer=_pointer(one, error.body), detail=one["msg"]) for one in found[:NAMED]]
+    said = [f"{one.pointer or 'the body'}: {one.detail}" for one in wrong]
     return Problem(
         type="urn:ragnarok:problem:invalid-request",
         title="The request is not as it must be",
         status=422,
-        detail="; ".join(f"{one.pointer or 'the body'}: {one.detail}" for one in wrong),
+        detail="; ".join(said + [f"and {len(found) - NAMED:,} more"] * (len(found) > NAMED)),
         errors=wrong,
     )
 
 
-def _pointer(location: tuple[str | int, ...]) -> str:
-    """`("body", "depth")` as `/depth`. A name that the client made up is not repeated at any length."""
-    return "".join(f"/{str(step)[:64]}" for step in location[1:])
+def _pointer(wrong: Mapping[str, Any], body: object) -> str:
+    """Where in `body` something is wrong: `("body", "depth")` as `/depth`.
+
+    Names of types, which stand in the location where several may be, are no part of the body. A name that
+    the client made up is not repeated at any length.
+    """
+    here: Any = body
+    (room, *steps), kept = wrong["loc"], []
+    for place, step in enumerate(steps, start=1):
+        try:
+            here = here[step]
+        except (LookupError, TypeError):
+            missing = wrong["type"] == "missing" and place == len(steps)
+            if room == "body" and not missing:
+                continue
+        kept.append(str(step)[:64].replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{step}" for step in kept)
 
 
 def response_of(error: Exception, path: str) -> Response:

@@ -68,7 +68,7 @@ class GenerateRequest(BaseModel):
     model_config = ConfigDict(strict=True)
 
     query: str | TopicQuery
-    candidates: list[GivenCandidate]
+    candidates: list[GivenCandidate] = Field(fail_fast=True)
     stream: bool = Field(
         default=False,
         description="Answer with server-sent events; an Accept of text/event-stream asks for the same.",

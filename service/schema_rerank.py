@@ -1,6 +1,7 @@
 """Re-ranking over the wire: what clients of Cohere (v1, v2) and Jina send and read, and what is our own.
 
-What those clients send beyond this and means nothing here is ignored, such as `max_tokens_per_doc`.
+What those clients send beyond this and means nothing here is ignored, such as `max_tokens_per_doc`. Of a
+list that may be as long as a body, the first wrong item ends the reading: a million would each be an error.
 """
 
 from typing import Annotated, Self
@@ -27,20 +28,26 @@ class RerankRequest(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     query: str = Field(description="The question, in words.")
-    documents: list[str | Document] = Field(description="Texts, or objects with text and maybe title, docid.")
+    documents: list[str | Document] = Field(
+        fail_fast=True, description="Texts, or objects with text and maybe title, docid."
+    )
     model: str | None = Field(default=None, description="The model that is served, or one of its aliases.")
     top_n: int | None = Field(
         default=None, ge=1, le=LARGEST, description="The most results; all when left out."
     )
     return_documents: bool | None = Field(default=False, description="Whether results repeat the documents.")
-    rank_fields: list[str] | None = Field(default=None, description="Title and text are always read.")
+    rank_fields: list[str] | None = Field(
+        default=None, fail_fast=True, description="Title and text are always read."
+    )
     mode: Mode | None = Field(default=None, description="late, read or joint; the service's own if left out.")
     explain: bool = Field(default=False, description="Whether the best results say which words counted.")
     ranks: list[Annotated[int, Field(le=LARGEST)]] | None = Field(
-        default=None, description="The documents' ranks, from 1, in a first stage that counts too."
+        default=None,
+        fail_fast=True,
+        description="The documents' ranks, from 1, in a first stage that counts too.",
     )
     scores: list[float] | None = Field(
-        default=None, description="Their scores there; without ranks, ranks follow from them."
+        default=None, fail_fast=True, description="Their scores there; without ranks, ranks follow from them."
     )
 
     @model_validator(mode="after")

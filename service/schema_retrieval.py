@@ -5,7 +5,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from indexes import Hit, Method, Passage
 from service.schema import LARGEST, FoundPassage
@@ -20,15 +20,23 @@ class BatchSearch(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     queries: list[Annotated[str, Field(max_length=10_000)]] = Field(
-        min_length=1, examples=[["how do I sort a list?"]]
+        min_length=1, fail_fast=True, examples=[["how do I sort a list?"]]
     )
     hits: int = Field(default=10, ge=1, le=LARGEST, description="The most hits of each query.")
     index: str | None = Field(
         default=None, description="Name of the index; the one that questions are asked of when left out."
     )
     method: Method | None = Field(default=None, description="The service's own when left out.")
-    k1: float | None = Field(default=None, ge=0, description="BM25; the service's own when left out.")
+    k1: float | None = Field(default=None, ge=0, le=1e6, description="BM25; the service's own when left out.")
     b: float | None = Field(default=None, ge=0, le=1, description="BM25; the service's own when left out.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_members(cls, sent: object) -> object:
+        # A body as large as this one may be holds millions of wrong names, and each would be an error.
+        if isinstance(sent, dict) and len(sent) > 2 * len(cls.model_fields):
+            raise ValueError(f"{len(sent):,} members; there may be {', '.join(cls.model_fields)}")
+        return sent
 
 
 class BatchFound(BaseModel):

@@ -28,6 +28,13 @@ _log = logging.getLogger("uvicorn.error")
 
 START_FAILED = 3
 
+BEFORE_LIBRARIES = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
+"""What libraries read when they are loaded, unless the environment says otherwise.
+
+Threads of a pass that spin while they wait for each other keep a core from whoever shares the machine, and
+are kept waiting by them: such a pass takes several times as long. Bars are no lines of a log.
+"""
+
 GARBAGE = 50_000
 """New objects after which the collector looks through them."""
 
@@ -37,6 +44,8 @@ def run(host: str, port: int, make: Callable[[Settings], FastAPI] = create_app) 
 
     Raises `BadSetting`; exits with 3 where the start fails.
     """
+    for name, value in BEFORE_LIBRARIES.items():
+        os.environ.setdefault(name, value)
     settings = load_settings()
     logs.install_others(settings.log_format)
     # The server raises the signal once more when it has ended; that would end the process as if killed.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisError
 from redis.asyncio.retry import Retry
@@ -33,6 +34,14 @@ CONNECTIONS = 64
 _log = logging.getLogger("uvicorn.error")
 
 T = TypeVar("T")
+
+
+def _check_database(url: str) -> None:
+    """Refuse a database that is no number, which redis-py would take for the first, with a ValueError."""
+    parts = urlsplit(url)
+    name = parts.path.strip("/")
+    if parts.scheme in {"redis", "rediss"} and name and not name.isdecimal():
+        raise ValueError(f"{name!r} is no number of a database")
 
 
 @dataclass(slots=True)
@@ -66,6 +75,7 @@ class SharedRedis:
         self.place = url.rpartition("@")[2].partition("?")[0]
         """The server's address without its password."""
         try:
+            _check_database(url)
             # redis-py would retry by itself, and ask the server what it can do: here, both cost timeouts.
             pool = BlockingConnectionPool.from_url(
                 url,

@@ -190,8 +190,8 @@ def _segment(name: str) -> str:
     """A part of a path; one of dots alone would lead to another place."""
     try:
         quoted = quote(name, safe="")
-    except UnicodeEncodeError:
-        raise Unusable(f"{name[:80]!r} is no text: it cannot be written in UTF-8") from None
+    except (TypeError, UnicodeEncodeError):
+        raise Unusable(f"{str(name)[:80]!r} is no text that can be written in UTF-8") from None
     return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
 
 

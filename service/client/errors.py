@@ -117,8 +117,16 @@ _KINDS: dict[int, type[Refusal]] = {
 }
 
 
-def refusal_of(status: int, content: bytes, headers: Mapping[str, str]) -> Refusal:
-    """The refusal that an answer is, whoever sent it: a proxy's has a body of its own."""
+def refusal_of(status: int, content: bytes, headers: Mapping[str, str]) -> ClientError:
+    """The refusal that an answer is, whoever sent it: a proxy's has a body of its own.
+
+    An answer that leads elsewhere is none: the service sends nobody away.
+    """
+    if status < 400:
+        place = headers.get("location", "it does not say where")[:SAID]
+        return BadAnswer(
+            f"HTTP {status} leads elsewhere ({place}); give the address where the service answers"
+        )
     said = _read(content)
     if said is None:
         words = " ".join(content[: 4 * SAID].decode(errors="replace").split())[:SAID]

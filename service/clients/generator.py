@@ -62,6 +62,8 @@ def _part(name: str, data: str) -> Sentence | Answer:
     said = GenerateResponse.model_validate_json(data)
     answer = said.answer
     sentences = tuple(map(_sentence, answer.sentences))
+    if any(not 0 <= place < len(answer.references) for one in sentences for place in one.citations):
+        raise UpstreamFailed("the generation service cites what is none of its answer's references")
     return Answer(said.query, sentences, tuple(answer.references), tuple(answer.notes))
 
 

@@ -122,9 +122,10 @@ class Upstream:
             return model.model_validate_json(written)
         except ValidationError as error:
             wrong = error.errors()[0]
+            place = ".".join(map(str, wrong["loc"]))
             raise UpstreamFailed(
                 f"the {self.name} service at {url} gave no answer that can be used "
-                f"({wrong['loc']}: {wrong['msg']}); is it such a service, of this version?"
+                f"({place}: {wrong['msg']}); is it such a service, of this version?"
             ) from None
 
     def events(self, path: str, body: object) -> Iterator[tuple[str, str]]:
@@ -164,8 +165,8 @@ class Upstream:
             found = {}
         self.known.tell(url, found.get(self._subject, ""))
 
-    def problem(self, text: str, status: int = 0) -> Exception:
-        """The error that a problem object says."""
+    def problem(self, text: str, status: int = 0, retry_after: str = "") -> Exception:
+        """The error that a problem object says, and with it when the service wants to be asked again."""
         try:
             said = json.loads(text)
             kind = _KNOWN.get(str(said["type"]).rpartition(":")[2])
@@ -174,6 +175,8 @@ class Upstream:
             kind, detail = None, text[:SAID] or "nothing was said"
         answered = f" ({status})" if status else ""
         failed = f"the {self.name} service failed{answered}: {detail}"
+        if kind is LimitReached and retry_after.isascii() and retry_after.isdigit():
+            return LimitReached(detail, float(retry_after))
         return kind(detail) if kind else UpstreamFailed(failed, status)
 
     @property
@@ -215,7 +218,8 @@ class Upstream:
         url, response = await self._send(method, path, content, headers)
         if response.status != HTTPStatus.OK:
             said = await self._heard(url, response.read())
-            raise self.problem(said.decode(errors="replace"), response.status)
+            after = response.headers.get("Retry-After", "")
+            raise self.problem(said.decode(errors="replace"), response.status, after)
         return url, response
 
     async def _send(

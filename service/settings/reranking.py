@@ -43,6 +43,7 @@ class RerankingSettings(BaseModel):
     first_stage: float | None = Field(
         default=None,
         ge=0,
+        le=1e6,
         description="Weight of the first stage's rank against attention, 0 is attention alone; "
         "as the profile says, 1 in joint mode, when not set.",
     )

@@ -24,7 +24,7 @@ class RetrievalSettings(BaseModel):
         description="First stage: bm25, dense or hybrid; the best that the index has when not set.",
     )
     k1: float = Field(
-        default=0.9, ge=0, description="BM25: how soon more of the same word counts no further."
+        default=0.9, ge=0, le=1e6, description="BM25: how soon more of the same word counts no further."
     )
     b: float = Field(default=0.4, ge=0, le=1, description="BM25: how much longer passages are marked down.")
     max_hits: int = Field(

@@ -48,6 +48,14 @@ class StageSettings(BaseModel):
             check_url(url)
         return value
 
+    @field_validator("upstream_key")
+    @classmethod
+    def _is_header(cls, value: SecretStr | None) -> SecretStr | None:
+        key = "" if value is None else value.get_secret_value()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("no header can hold it; give it as it was made, without a line break")
+        return value
+
     def urls(self, stage: str) -> list[str]:
         """The addresses of the services that do a stage (one of `STAGES`), none where this process does."""
         return split_list(getattr(self, f"{stage}_url"))

@@ -110,6 +110,45 @@ async def test_numbers_without_end(small_index: Index, path: str, body: str) -> 
             problem(await client.get("/v1/small/search", params={"query": "q", "hits": number}), 422)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("path", "body", "pointers"),
+    [
+        ("/v1/rerank", {"documents": [{"title": "t"}]}, ["/documents/0", "/documents/0/text"]),
+        ("/v1/rerank", {"documents": ["a", {"text": 5}]}, ["/documents/1", "/documents/1/text"]),
+        ("/v1/generate", {"candidates": [{"doc": {"title": "t"}}]}, ["/candidates/0/doc"] * 2),
+        ("/v1/generate", {"candidates": [{"docid": "1"}]}, ["/candidates/0/doc"]),
+    ],
+)
+async def test_pointers_name_no_types(
+    small_index: Index, path: str, body: dict[str, object], pointers: list[str]
+) -> None:
+    async with client_of(*everything(small_index)) as client:
+        said = problem(await client.post(path, json={"query": "q", **body}), 422)
+    assert [one["pointer"] for one in said["errors"]] == pointers
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("path", "name", "more"),
+    [
+        ("/v1/chat/completions", "messages", {}),
+        ("/v1/rerank", "documents", {"query": "q"}),
+        ("/v2/rerank", "ranks", {"query": "q", "documents": []}),
+        ("/v1/rerank", "scores", {"query": "q", "documents": []}),
+        ("/v1/rerank", "rank_fields", {"query": "q", "documents": []}),
+        ("/v1/generate", "candidates", {"query": "q"}),
+        ("/v1/search", "queries", {}),
+    ],
+)
+async def test_of_a_list_of_wrong_items_the_first_is_enough(
+    small_index: Index, path: str, name: str, more: dict[str, object]
+) -> None:
+    async with client_of(*everything(small_index)) as client:
+        said = problem(await client.post(path, json={name: [False] * 5_000, **more}), 422)
+    assert {one["pointer"] for one in said["errors"]} == {f"/{name}/0"}
+
+
 @pytest.mark.parametrize(
     ("body", "found"),
     [

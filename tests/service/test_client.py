@@ -314,6 +314,8 @@ def test_what_is_no_text(make: Make, whole: str, text: str) -> None:
         client.search(text, "small")
     with pytest.raises(Unusable, match="no text"):
         client.document(text, "small")
+    with pytest.raises(Unusable, match="'5' is no text"):
+        client.document(cast("str", 5), "small")
     with pytest.raises(BadRequest):
         client.rerank("q", ["a"], scores=[float("nan")])
     with pytest.raises(Unusable, match="JSON"):
@@ -348,7 +350,6 @@ def test_keys(make: Make, serve: Serve, tmp_path: Path) -> None:
         (502, ServiceFailed),
         (503, ServiceUnavailable),
         (504, ServiceFailed),
-        (302, ServiceFailed),
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"<html>  \n gone \xff", b"[]", b'{"status": "no"}', BUSY])
@@ -364,6 +365,13 @@ def test_statuses_have_their_errors(
     assert error.detail
     assert len(str(error)) < 400
     assert len(player.asked) == 1, "without Retry-After, nothing is asked again"
+
+
+def test_who_leads_elsewhere_is_no_such_service(make: Make, play: Script) -> None:
+    player = play(said("301 So", b"", "text/html", "Location: https://there.test/"))
+    with pytest.raises(BadAnswer, match=r"HTTP 301 leads elsewhere \(https://there\.test/\); give"):
+        make(player.address).indexes()
+    assert len(player.asked) == 1
 
 
 def test_a_busy_service_is_asked_again_when_it_says(make: Make, play: Script) -> None:

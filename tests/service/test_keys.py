@@ -69,7 +69,8 @@ def test_the_command_prints_a_key_and_its_line() -> None:
 
 def test_the_door_asks_for_a_key(serve: Serve, tmp_path: Path) -> None:
     key, line = make_key("team-a")
-    (tmp_path / "keys").write_text(f"# ours\n{line}\n")
+    # As an editor on Windows writes it.
+    (tmp_path / "keys").write_bytes(f"\ufeff{line}\r\n\r\n# ours\r\n".encode())
     address = serve(a_pipeline(), Settings(api_keys=tmp_path / "keys"))
     for sent in ({"Authorization": f"Bearer {key}"}, {"Authorization": f"bearer {key}"}, {"X-API-Key": key}):
         assert httpx.post(f"{address}/v1/query", json=QUESTION, headers=sent, timeout=20).status_code == 200

@@ -1,5 +1,6 @@
 """Every error comes in one envelope and gives nothing away."""
 
+import gzip
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -41,7 +42,8 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
         (b"{", 400, "not JSON: Expecting property name.*character 1"),
         (b'{"query": "\xff\xfe"}', 400, "not UTF-8: byte 11"),
         ('{"query": "q"}'.encode("utf-16"), 400, "not UTF-8: byte 0"),
-        (b"[" * 30_000, 400, "."),
+        (b"[" * 30_000, 400, "nested too deeply"),
+        (b'{"query": "q", "depth": ' + b"1" * 5_000 + b"}", 400, "thousands of digits"),
         (b"null", 422, "the body"),
         (b'"q"', 422, "the body"),
         (b"{}", 422, "/query: Field required"),
@@ -77,6 +79,44 @@ async def test_another_content_type(kind: str) -> None:
     async with client_of() as client:
         response = await client.post("/v1/query", content=b'{"query": "q"}', headers={"Content-Type": kind})
     problem(response, 415)
+
+
+@pytest.mark.parametrize(("packed", "status"), [("gzip", 415), ("br", 415), ("identity", 200), ("", 200)])
+async def test_a_packed_body_is_refused_as_such(packed: str, status: int) -> None:
+    content = gzip.compress(b'{"query": "q"}') if status == 415 else b'{"query": "q"}'
+    async with client_of() as client:
+        headers = {**JSON, "Content-Encoding": packed}
+        response = await client.post("/v1/query", content=content, headers=headers)
+    assert response.status_code == status
+    assert status == 200 or f"packed by {packed}" in problem(response, 415)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointers"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": 5}]}, ["/messages/0/content"] * 2),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": [{"text": "q"}]}]},
+            ["/messages/0/content", "/messages/0/content/0/type"],
+        ),
+        ("/v1/chat/completions", {"messages": [{"content": "q"}]}, ["/messages/0/role"]),
+        ("/v1/query", {"query": "q", "a/b~c": 1}, ["/a~1b~0c"]),
+        ("/v1/query", ["query"], [""]),
+    ],
+)
+async def test_pointers_lead_into_the_body(path: str, body: object, pointers: list[str]) -> None:
+    async with client_of() as client:
+        said = problem(await client.post(path, json=body), 422)
+    assert [one["pointer"] for one in said["errors"]] == pointers
+
+
+async def test_of_very_many_wrong_things_some_are_named() -> None:
+    names = {f"name{number}": 1 for number in range(1_000)}
+    async with client_of() as client:
+        said = problem(await client.post("/v1/query", json={"query": "q", **names}), 422)
+    assert len(said["errors"]) == 10
+    assert said["detail"].endswith("; and 990 more")
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON ; charset=UTF-8"])

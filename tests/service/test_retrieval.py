@@ -96,6 +96,9 @@ def asked(**body: object) -> dict[str, Any]:
         ("POST", "/v1/search", asked(b=2), 422, "/b"),
         ("POST", "/v1/search", asked(hit=5), 422, "/hit: Extra"),
         ("POST", "/v1/search", {"content": b'{"queries": ["q"], "k1": NaN}'}, 422, "/k1|finite"),
+        ("POST", "/v1/search", {"json": {"queries": ["q"], "k1": 1e300}}, 422, "/k1: .*1000000"),
+        ("POST", "/v1/search", {"json": {"queries": ["q"], "hit": 1}}, 422, "/hit: Extra inputs"),
+        ("POST", "/v1/search", {"json": dict.fromkeys(map(str, range(999)))}, 422, "999 members; .*queries"),
         ("POST", "/v1/indexes/other/search", {"json": {"query": "q"}}, 404, "no index 'other'"),
     ],
 )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis import Redis
 
+from ragnarok.errors import BadSetting
 from service.cache import Cache
 from service.shared import SharedRedis
 from tests.rerank.test_store import Server
@@ -31,6 +32,18 @@ async def shared_at(server: Server, pause: float = 2.0) -> AsyncIterator[SharedR
     shared = SharedRedis(server.url, pause=pause)
     yield shared
     await shared.close()
+
+
+@pytest.mark.parametrize("url", ["redis://:hush@host:6379/cache", "redis://host/1x", "host:6379"])
+async def test_what_is_no_redis_is_refused(url: str) -> None:
+    with pytest.raises(BadSetting, match=r"cannot be named so: .*; give redis://HOST") as caught:
+        SharedRedis(url)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://host", "rediss://host:1/15", "redis://host/", "unix:///a/b?db=2"])
+async def test_what_may_be_a_redis(url: str) -> None:
+    await SharedRedis(url).close()
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

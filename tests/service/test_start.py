@@ -1,5 +1,10 @@
 """A start that fails says why in one line, and ends."""
 
+import json
+import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +16,10 @@ from ragnarok.pipeline import Result
 from rerank.model import Model
 from rerank.profile import write_profile
 from rerank.store.disk import MIN_BYTES
-from service import desk
+from service import desk, server
 from service.app import create_app
 from service.desk import Desk
+from service.local import Local
 from service.parts import Parts
 from service.schema import QueryRequest
 from service.settings import Settings
@@ -96,6 +102,47 @@ async def test_what_was_built_is_closed_and_what_was_given_is_not(
     await counter.open()
     await counter.close()
     assert len(closed) == 1
+
+
+STARTED = """
+import os, sys, warnings
+from service import server
+
+load = server.load_settings
+
+def loading():
+    print([name for name in ("torch", "tqdm") if name in sys.modules], os.environ["OMP_WAIT_POLICY"])
+    return load()
+
+def make(settings):
+    from tqdm import tqdm
+    list(tqdm([1]))
+    warnings.warn("something odd")
+    sys.stdout.flush()
+    os._exit(0)
+
+server.load_settings = loading
+server.run("127.0.0.1", 0, make)
+"""
+
+
+def test_what_libraries_read_when_they_are_loaded_is_there_by_then() -> None:
+    environment = {**os.environ, "RAGNAROK_LOG_FORMAT": "json"}
+    for name in server.BEFORE_LIBRARIES:
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["[]", "PASSIVE"]
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert any("something odd" in line["message"] for line in lines), lines
+
+
+def test_the_models_library_speaks_as_the_log_does(saved: Path) -> None:
+    assert Local(Settings(model=str(saved)), lambda _: None).model
+    log = logging.getLogger("transformers")
+    assert not any(type(handler) is logging.StreamHandler for handler in log.handlers)
+    assert log.propagate
 
 
 def test_settings_that_cannot_be_are_raised_to_who_starts_the_server(monkeypatch: pytest.MonkeyPatch) -> None:

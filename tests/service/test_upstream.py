@@ -20,11 +20,12 @@ from ragnarok.types import Answer, Hit, Passage
 from rerank.errors import ContextTooSmall
 from service import context
 from service.clients import RemoteGenerator, RemoteRetriever, Upstream
-from service.errors import Busy, NotReady, UpstreamFailed, UpstreamTimeout
+from service.errors import Busy, LimitReached, NotReady, UpstreamFailed, UpstreamTimeout
 from service.greenlets import wait
 from service.identity import Identities
 from service.library import Library
 from service.parts import Parts
+from service.problems import response_of
 from service.settings import Settings
 from tests.service.conftest import CORPUS, Serve
 from tests.service.fakes import REFERENCES, SENTENCES, Reciter, Reverser, Shelf, a_pipeline
@@ -229,7 +230,7 @@ PROBLEM = "application/problem+json"
     ("status", "kind", "body", "error", "said"),
     [
         (200, "text/html", "<h1>It works!</h1>", UpstreamFailed, "no answer that can be used"),
-        (200, "application/json", "{}", UpstreamFailed, "name.*Field required"),
+        (200, "application/json", "{}", UpstreamFailed, r"\(name: Field required\)"),
         (404, "text/plain", "no such page", UpstreamFailed, r"failed \(404\): no such page"),
         (500, PROBLEM, '{"type": "about:blank", "detail": "d"}', UpstreamFailed, r"failed \(500\): d"),
         (503, PROBLEM, '{"type": "urn:ragnarok:problem:not-ready", "detail": "d"}', NotReady, "d"),
@@ -259,6 +260,28 @@ def test_errors_come_back_as_what_they_were(
     address = replica("a", lambda _: Response(body, status, media_type=kind))
     with pytest.raises(error, match=said):
         upstream(address).ask("GET", "/", Said)
+
+
+def test_a_limits_time_to_wait_is_passed_on(upstream: Ask, replica: Callable[..., str]) -> None:
+    body = '{"type": "urn:ragnarok:problem:limit-reached", "detail": "d"}'
+    waits = iter(["9", "soon"])
+    asked = upstream(
+        replica("a", lambda _: Response(body, 429, {"Retry-After": next(waits)}, media_type=PROBLEM))
+    )
+    for said in ("9", "5"):
+        with pytest.raises(LimitReached) as limited:
+            asked.ask("GET", "/", Said)
+        assert response_of(limited.value, "/v1/query").headers["retry-after"] == said
+
+
+@pytest.mark.parametrize("place", [1, -1])
+def test_a_citation_of_nothing_is_no_answer(upstream: Ask, replica: Callable[..., str], place: int) -> None:
+    sentence = {"text": "One.", "citations": [place]}
+    done = {"query": "q", "answer": {"sentences": [sentence], "references": ["a"], "notes": []}}
+    said = f"event: done\ndata: {json.dumps(done)}\n\n"
+    asked = upstream(replica("a", lambda _: Response(said, media_type="text/event-stream")))
+    with pytest.raises(UpstreamFailed, match="cites what is none of its answer's references"):
+        list(RemoteGenerator(asked).stream("q", []))
 
 
 def test_the_key_and_the_requests_id_are_sent(upstream: Ask, replica: Callable[..., str]) -> None:
