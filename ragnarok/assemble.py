@@ -22,7 +22,7 @@ from ragnarok.types import GeneratorName, Hit, Mode
 from rerank.icr import IcrOptions, InContextReranker
 from rerank.late.reranker import LateOptions, LateReranker
 from rerank.model import Model, load_model
-from rerank.profile import HeadProfile, shipped_profile
+from rerank.profile import HeadProfile, check_profile, shipped_profile
 from rerank.read import ReadOptions, ReadReranker
 
 WRITES_FROM = 400_000_000
@@ -79,6 +79,8 @@ class IndexRetriever:
     def __init__(self, index: Index, settings: PipelineSettings) -> None:
         """Search `index` with the method and parameters of `settings`."""
         self._index, self._settings = index, settings
+        self.created = index.manifest.created
+        """When the index was built; empty for one that Pyserini built."""
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The best `k` hits of each query. Raises `SearchError` and `IndexBroken`."""
@@ -111,7 +113,20 @@ def build_reranker(model: Model, settings: PipelineSettings) -> Reranker:
         with model.turn:
             reader = ReadReranker(model, profile, settings.read)
         return AttentionReranker(reader, first_stage=weight)
-    return AttentionReranker(InContextReranker(model, settings.icr), first_stage=weight)
+    return AttentionReranker(InContextReranker(model, joint_options(model, settings)), first_stage=weight)
+
+
+def joint_options(model: Model, settings: PipelineSettings) -> IcrOptions:
+    """How joint mode reads: by the joint heads of the profile in `settings`, unless others are named.
+
+    Without such a profile all heads count, as published. Raises `BadProfile`.
+    """
+    profile = settings.profile
+    if profile is None or not profile.joint or settings.icr.heads is not None:
+        return settings.icr
+    check_profile(profile, model)
+    heads = tuple((one.layer, one.head) for one in profile.joint)
+    return replace(settings.icr, heads=heads, head_weights=tuple(one.weight for one in profile.joint))
 
 
 def _late(model: Model, profile: HeadProfile | None, settings: PipelineSettings) -> LateAttentionReranker:

@@ -2,22 +2,23 @@
 
 A run's folder holds `progress.jsonl`, whose first line says with which settings it was started and whose
 others are finished topics, each written and synced before the next begins. Started again with the same
-settings, a run goes on after the last whole record; with others it is refused.
+settings, a run goes on after the last whole record; with others, or while it is under way, it is refused.
 """
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from indexes.errors import DiskFull
-from ragnarok.errors import BadFormat, BadQuery, NotFound, RunConflict
+from ragnarok.errors import BadFormat, NotFound, RunConflict
 from ragnarok.pipeline import Pipeline
-from ragnarok.query import clean_query
+from ragnarok.query import clean_topic
 from ragnarok.trec import RunEntry, Year, answer_record, check_tag, fit_answer, write_answers, write_run
 from ragnarok.types import Answer, Sentence, Topic
 
@@ -65,20 +66,29 @@ def run_batch(
     """
     check_tag(options.tag)
     for topic in topics:
-        _check_question(topic)
+        clean_topic(topic)  # What would stop the run once it came to it is refused now.
     journal = folder / PROGRESS
     header = json.loads(json.dumps({"settings": dict(settings), "options": asdict(options)}))
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        done = _resume(journal, header)
-    _check_topics(folder, topics, done)
-    for number, topic in enumerate(topics):
-        progress("topics", number, len(topics))
-        if topic.qid not in done:
-            done[topic.qid] = _run_topic(pipeline, topic, options)
-            with _writing(folder):
-                _append(journal, asdict(done[topic.qid]))
-    progress("topics", len(topics), len(topics))
+    with ExitStack() as held:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_claimed(journal))
+            done = _resume(journal, header)
+        _check_topics(folder, topics, done)
+        for number, topic in enumerate(topics):
+            progress("topics", number, len(topics))
+            if topic.qid not in done:
+                done[topic.qid] = _run_topic(pipeline, topic, options)
+                with _writing(folder):
+                    _append(journal, asdict(done[topic.qid]))
+        progress("topics", len(topics), len(topics))
+        return _write(folder, topics, done, options)
+
+
+def _write(
+    folder: Path, topics: Sequence[Topic], done: Mapping[str, Done], options: BatchOptions
+) -> list[Path]:
+    """Write the run and, if wanted, the answers in the year's form."""
     run = {
         topic.qid: [
             RunEntry(docid, rank, score, options.tag)
@@ -128,12 +138,19 @@ def _writing(folder: Path) -> Iterator[None]:
         raise NotFound(f"{folder}: cannot be written ({reason}); choose another folder") from error
 
 
-def _check_question(topic: Topic) -> None:
-    """Refuse now what would stop the run once it came to it."""
-    try:
-        clean_query(topic.text)
-    except BadQuery as error:
-        raise BadQuery(f"topic {topic.qid!r}: {error}") from error
+@contextmanager
+def _claimed(journal: Path) -> Iterator[None]:
+    """Hold a run against others in its folder; the claim dies with its process. Raises `RunConflict`."""
+    with journal.open("ab") as claim:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunConflict(
+                f"a run is under way in {journal.parent}: wait for its end, or give another folder"
+            ) from None
+        except OSError:
+            pass  # A file system that has no locks.
+        yield
 
 
 def _check_topics(folder: Path, topics: Sequence[Topic], done: Mapping[str, Done]) -> None:

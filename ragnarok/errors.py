@@ -113,7 +113,7 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     BadFormat: Outcome(INPUT, 422, "A file breaks its format"),
     NotFound: Outcome(MISSING, 404, "Nothing of that name"),
     BadSetting: Outcome(INPUT, 500, "A setting cannot be used"),
-    RunConflict: Outcome(INPUT, 409, "The run was started with other settings"),
+    RunConflict: Outcome(INPUT, 409, "The run cannot go on in this folder"),
     ArenaConflict: Outcome(INPUT, 409, "The arena keeps something else of that name"),
     ArenaUnusable: Outcome(MACHINE, 503, "The arena's database cannot be used"),
     BadToken: Outcome(INPUT, 403, "The battle's token cannot be used"),

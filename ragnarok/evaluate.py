@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,11 @@ Qrels = dict[str, dict[str, int]]
 """Judgments: grade by topic and docid."""
 
 _EXAMPLES = "nDCG@10, R@100, RR@10, P@5, AP, AP(rel=2)@100"
-_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_GRADE = re.compile(r"[+-]?\d{1,6}", re.ASCII)
+_LARGEST = 999_999
+"""Of a grade, a cutoff, a `rel`: pytrec_eval makes room for every grade up to the highest."""
+_FAILURES = (AssertionError, KeyError, RuntimeError, SubprocessError, TypeError, ValueError)
+"""What those raise to whom ir_measures leaves the computing."""
 _EXACT_TOPICS, _SAMPLES, _SEED = 14, 20_000, 13
 
 
@@ -77,15 +82,15 @@ def read_qrels(path: str | Path) -> Qrels:
     width = 0
     for number, line in read_lines(path):
         columns = line.split()
-        width = width or len(columns)
+        first, width = not width, width or len(columns)
         if len(columns) != width or width not in {3, 4}:
             allowed = "'query-id corpus-id score' or 'topic 0 docid grade'"
             raise bad_line(path, number, f"has {len(columns)} columns; judgments have {allowed}")
-        if number == 1 and columns[0] in {"query-id", "query_id", "qid"}:
+        if first and columns[0] in {"query-id", "query_id", "qid"}:
             continue
         qid, docid, grade = columns[0], columns[-2], columns[-1]
-        if not _WHOLE.fullmatch(grade):
-            raise bad_line(path, number, f"grade {grade!r} is not a whole number")
+        if not _GRADE.fullmatch(grade):
+            raise bad_line(path, number, f"grade {grade!r} is not a whole number up to {_LARGEST:,}")
         if qrels.setdefault(qid, {}).setdefault(docid, int(grade)) != int(grade):
             raise bad_line(path, number, f"docid {docid!r} has a second grade in topic {qid!r}")
     if not qrels:
@@ -108,7 +113,8 @@ def evaluate(
         raise BadFormat("there are no judgments to evaluate against")
     parsed = {name: _parse_measure(name) for name in measures}
     ranked = {
-        qid: {entry.docid: float(-entry.rank) for entry in entries}
+        # By place: ranks may tie, and a tie would be broken by docid.
+        qid: {entry.docid: float(-place) for place, entry in enumerate(entries)}
         for qid, entries in run.items()
         if qid in qrels and entries
     }
@@ -117,7 +123,7 @@ def evaluate(
         try:
             evaluator = ir_measures.evaluator([measure], {qid: dict(grades) for qid, grades in qrels.items()})
             values = list(evaluator.iter_calc(ranked))
-        except (AssertionError, ValueError, RuntimeError) as error:
+        except _FAILURES as error:
             raise _unknown(name, error) from error
         for value in values:
             if value.query_id in topics:
@@ -169,13 +175,23 @@ def _parse_measure(name: str) -> "Measure":
     import ir_measures
 
     try:
-        return ir_measures.parse_measure(name)
+        measure = ir_measures.parse_measure(name)
+        for parameter in ("cutoff", "rel"):
+            value = measure.params.get(parameter, 1)
+            # pytrec_eval ends the whole process at 0.
+            if isinstance(value, int) and not 1 <= value <= _LARGEST:
+                raise ValueError(f"{parameter} is from 1 to {_LARGEST:,}, not {value}")
     except (NameError, ValueError, TypeError, AssertionError) as error:
         raise _unknown(name, error) from error
+    return measure
 
 
 def _unknown(name: str, error: Exception) -> NotFound:
     reason = " ".join(str(error).split()).partition("; must be")[0]
     if isinstance(error, AssertionError):  # what ir_measures says when nothing can compute it as named
         reason = "it lacks a cutoff or has a parameter that does not fit"
+    if isinstance(error, KeyError):
+        reason = f"it has no parameter {error}"
+    if isinstance(error, SubprocessError):  # gdeval, in Perl
+        reason = "gdeval computes it, and takes topics only that are numbers and have a relevant document"
     return NotFound(f"measure {name!r} cannot be computed ({reason}); examples: {_EXAMPLES}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from indexes.corpora import read_corpus
 from ragnarok.errors import BadSetting, NotFound
 from ragnarok.evaluate import Qrels, read_qrels
-from ragnarok.query import clean_query
+from ragnarok.query import clean_topic
 from ragnarok.trec import Run, read_run, read_topics
 from ragnarok.types import Hit, Passage
 
@@ -105,9 +105,7 @@ class JudgedSet:
     @classmethod
     def open(cls, folder: Path) -> "JudgedSet":
         """Read a folder; it needs no judgments. Raises `NotFound`, `BadFormat` and `CorpusError`."""
-        queries = {
-            topic.qid: clean_query(topic.text) for topic in read_topics(_file(folder, "queries.jsonl"))
-        }
+        queries = {topic.qid: clean_topic(topic) for topic in read_topics(_file(folder, "queries.jsonl"))}
         corpus = _file(folder, "corpus.jsonl.gz", "corpus.jsonl")
         passages = {passage.docid: passage for passage in read_corpus(corpus)}
         qrels = folder / "qrels.tsv"
@@ -118,7 +116,10 @@ class JudgedSet:
         return read_run(_file(self.folder, f"run.{name}.trec.gz", f"run.{name}.trec"))
 
     def lists(self, chosen: JudgedRun) -> list[JudgedList]:
-        """Every judged topic that the run ranks; passages without text are left out. Raises `NotFound`."""
+        """Every judged topic that the run ranks; passages without text are left out.
+
+        Raises `NotFound` where the run or judgments are missing, or no topic is left.
+        """
         found = []
         every: Mapping[str, Mapping[str, float]] = (
             _taught([self.run(name) for name in chosen.teachers]) if chosen.teachers else self.judgments
@@ -143,6 +144,10 @@ class JudgedSet:
             if hits:
                 grades = [float(judgments.get(hit.docid, 0)) for hit in hits]
                 found.append(JudgedList(qid, self.queries[qid], hits, grades, judgments))
+        if not found:
+            raise NotFound(
+                f"{chosen.name} ranks no judged topic whose question and passages {self.folder} has"
+            )
         return found
 
 

@@ -1,13 +1,15 @@
 """The one door for questions: what is kept of a question's characters, and which questions are refused.
 
-Knows nothing of retrieval, models or HTTP: text in, clean text out, or BadQuery.
+Knows nothing of retrieval, models or HTTP: text in, clean text out, or BadQuery, which names the topic
+where it is one's question.
 """
 
 import unicodedata
 
 from ragnarok.errors import BadQuery
+from ragnarok.types import Topic
 
-__all__ = ["MAX_QUERY_CHARACTERS", "MAX_QUERY_WORDS", "clean_query"]
+__all__ = ["MAX_QUERY_CHARACTERS", "MAX_QUERY_WORDS", "clean_query", "clean_topic"]
 
 MAX_QUERY_WORDS = 1_000
 MAX_QUERY_CHARACTERS = 10_000
@@ -34,3 +36,11 @@ def clean_query(text: str) -> str:
     if (words := len(query.split())) > MAX_QUERY_WORDS:
         raise BadQuery(f"the question has {words:,} words, the limit is {MAX_QUERY_WORDS:,}; {_WAY_OUT}")
     return query
+
+
+def clean_topic(topic: Topic) -> str:
+    """A topic's question, clean. Raises `BadQuery`, which names the topic."""
+    try:
+        return clean_query(topic.text)
+    except BadQuery as error:
+        raise BadQuery(f"topic {topic.qid!r}: {error}") from error

@@ -56,6 +56,7 @@ def evaluate(
             f"against {baseline}: {paired.difference:+.4f} {paired.measure} "
             f"({paired.wins} topics better, {paired.losses} worse, {paired.ties} equal, "
             f"p = {paired.p_value:.3f})",
+            soft_wrap=True,
             markup=False,
         )
     if result.missing:

@@ -66,7 +66,7 @@ def index(
     if json:
         print_json({"name": manifest.name, "folder": str(built.folder), "passages": manifest.passages})
     else:
-        out.print(f"{manifest.passages:,} passages in {built.folder}", markup=False)
+        out.print(f"{manifest.passages:,} passages in {built.folder}", soft_wrap=True, markup=False)
         err.print(f'[dim]ask it: ragnarok ask "…" --index {chosen}[/]')
 
 

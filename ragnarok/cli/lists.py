@@ -1,25 +1,26 @@
 """A run's lists as commands read them: the question of each topic, and the text of its hits."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from indexes import open_index, read_corpus
+from indexes import Index, IndexNotFound, open_index, read_corpus
 from ragnarok.cli.groups import Source
 from ragnarok.errors import NotFound
-from ragnarok.query import clean_query
+from ragnarok.query import clean_topic
 from ragnarok.trec import Run, RunEntry, read_topics
 from ragnarok.types import Hit, Passage
 
 
 def questions_of(entries: Run, run: Path, topics: Path) -> dict[str, str]:
     """The question of every topic that the run ranks. Raises `NotFound` and `BadQuery`."""
-    texts = {topic.qid: topic.text for topic in read_topics(topics)}
-    if unknown := [qid for qid in entries if qid not in texts]:
+    asked = {topic.qid: topic for topic in read_topics(topics)}
+    if unknown := [qid for qid in entries if qid not in asked]:
         raise NotFound(
             f"{topics} has no topic {unknown[0]!r}, which {run} ranks ({len(unknown)} such topics)"
         )
-    return {qid: clean_query(texts[qid]) for qid in entries}
+    return {qid: clean_topic(asked[qid]) for qid in entries}
 
 
 def hits_of(
@@ -37,11 +38,19 @@ def passages_of(entries: Run, depth: int, source: Source) -> dict[str, Passage]:
     """The text of every passage that will be read. Raises `NotFound` where one has none."""
     wanted = {entry.docid for listed in entries.values() for entry in listed[:depth]}
     if source.index is not None:
+        place = f"the index {source.index}"
         with open_index(source.index) as opened:
-            return {docid: opened.passage(docid) for docid in wanted}
-    corpus = source.corpus
-    assert corpus is not None
-    found = {passage.docid: passage for passage in read_corpus(corpus) if passage.docid in wanted}
+            found = dict(_held(opened, wanted))
+    else:
+        assert source.corpus is not None
+        place = str(source.corpus)
+        found = {passage.docid: passage for passage in read_corpus(source.corpus) if passage.docid in wanted}
     if missing := sorted(wanted - found.keys()):
-        raise NotFound(f"{corpus} has no passage {missing[0]!r}, which the run ranks ({len(missing)} such)")
+        raise NotFound(f"{place} has no passage {missing[0]!r}, which the run ranks ({len(missing)} such)")
     return found
+
+
+def _held(index: Index, docids: Iterable[str]) -> Iterator[tuple[str, Passage]]:
+    for docid in docids:
+        with suppress(IndexNotFound):
+            yield docid, index.passage(docid)

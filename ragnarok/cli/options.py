@@ -100,7 +100,8 @@ Heads = Annotated[
     str | None,
     typer.Option(
         "--heads",
-        help="Joint mode: heads that count, as layer-head pairs 12-3,14-0 (or a file of them). Default: all.",
+        help="Joint mode: heads that count, as layer-head pairs 12-3,14-0 (or a file of them). "
+        "Default: the joint heads of --profile, or all.",
     ),
 ]
 

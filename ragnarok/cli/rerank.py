@@ -18,7 +18,7 @@ from ragnarok.cli.lists import hits_of, passages_of, questions_of
 from ragnarok.cli.options import Instruction, Json, ModelName, PassageTokens, TopicsFile
 from ragnarok.pipeline import close_parts
 from ragnarok.seams import Reranker
-from ragnarok.trec import check_tag, read_run, write_run
+from ragnarok.trec import check_place, check_tag, read_run, write_run
 from ragnarok.types import Hit, RankedHit
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def rerank(
     Example: ragnarok rerank run.bm25.trec.gz -t queries.jsonl --corpus corpus.jsonl.gz -o run.icr.trec
     """
     check_tag(tag)
+    check_place(output)
     source.check("re-ranking reads")
     settings = reading.settings(ranking)
     steps = Steps()
@@ -151,6 +152,7 @@ def _print(report: Mapping[str, object]) -> None:
     """The report for people: what was made, and what was not read whole."""
     out.print(
         f"{report['topics']} topics, median {report['seconds_median']} s, written to {report['output']}",
+        soft_wrap=True,
         markup=False,
     )
     if report["passages_cut"]:

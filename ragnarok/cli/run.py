@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragnarok.batch import BatchOptions, run_batch
-from ragnarok.cli.console import Steps, out, print_json
+from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.grouped import grouped
 from ragnarok.cli.groups import Ranking, Writing
 from ragnarok.cli.options import IndexName, Json, MethodName, ModelName, PolicyName, Sparsity
@@ -70,6 +70,9 @@ def run(
     options = BatchOptions(check_tag(tag), form, depth, answers, team, description)
     with steps.step("index and model ready"):
         pipeline = build_pipeline(settings)
+    limit = RULES[form].depth
+    if limit is not None and depth > limit:
+        err.print(f"TREC RAG {year} takes runs of {limit} hits a topic; this one may have up to {depth}")
     with pipeline, steps.stages(f"{len(questions)} topics done") as progress:
         written = run_batch(pipeline, questions, output, options, _kept(settings, pipeline), progress)
     if json:
@@ -82,6 +85,7 @@ def run(
 def _kept(settings: "PipelineSettings", pipeline: Pipeline) -> dict[str, object]:
     """What of the settings changes a result: not where passages' keys are kept."""
     # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    from ragnarok.assemble import IndexRetriever
     from ragnarok.rerankers import LateAttentionReranker
 
     made = pipeline.reranker
@@ -90,6 +94,9 @@ def _kept(settings: "PipelineSettings", pipeline: Pipeline) -> dict[str, object]
     kept = {name: value for name, value in asdict(settings).items() if name not in {"store", "openai"}}
     if endpoint := settings.openai:
         kept["openai"] = {"base_url": endpoint.base_url, "model": endpoint.model}
+    if isinstance(pipeline.retriever, IndexRetriever):
+        # Its name may stand for another one by now.
+        kept["index created"] = pipeline.retriever.created
     return kept | {"profile": None if used is None else used.digest, "late": {"int8": settings.late.int8}}
 
 

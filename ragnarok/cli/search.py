@@ -9,8 +9,8 @@ from indexes import Index, Method, open_index
 from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.options import K1, B, IndexName, Json, MethodName
 from ragnarok.cli.render import hit_list, hits_json
-from ragnarok.query import clean_query
-from ragnarok.trec import check_tag, read_topics, write_run
+from ragnarok.query import clean_query, clean_topic
+from ragnarok.trec import check_place, check_tag, read_topics, write_run
 
 
 def search(
@@ -23,7 +23,9 @@ def search(
     topics: Annotated[
         Path | None, typer.Option("--topics", "-t", help="Search for a topic set (TSV or JSONL) instead.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where its TREC run goes.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="Where its TREC run goes.")
+    ] = None,
     tag: Annotated[str, typer.Option(help="The run's tag.")] = "first-stage",
     json: Json = False,
 ) -> None:
@@ -34,13 +36,17 @@ def search(
 
     Example: ragnarok search "context manager" --index demo --method bm25 --hits 5
     """
-    if query is None and (topics is None or output is None):
-        raise typer.BadParameter("give a query, or --topics and --output")
+    if (query is None) == (topics is None) or (topics is None) != (output is None):
+        raise typer.BadParameter("give a query, or both --topics and --output")
     with open_index(index) as opened:
         if query is None:
             assert topics is not None
             assert output is not None
-            _search_topics(opened, topics, output, check_tag(tag), hits, method, k1, b)
+            count = _search_topics(opened, topics, output, check_tag(tag), hits, method, k1, b)
+            if json:
+                print_json({"topics": count, "output": str(output)})
+            else:
+                out.print(str(output), soft_wrap=True, markup=False)
             return
         text = clean_query(query)
         (found,) = opened.search([text], hits, method=method, k1=k1, b=b)
@@ -54,11 +60,13 @@ def search(
 
 def _search_topics(
     index: Index, topics: Path, output: Path, tag: str, hits: int, method: Method | None, k1: float, b: float
-) -> None:
+) -> int:
+    """Write a topic set's run; returns how many topics were searched for."""
+    check_place(output)
     questions = read_topics(topics)
+    queries = [clean_topic(topic) for topic in questions]
     with Steps().step(f"{len(questions)} topics searched"):
-        queries = [clean_query(topic.text) for topic in questions]
         found = index.search(queries, hits, method=method, k1=k1, b=b)
     run = {topic.qid: listed for topic, listed in zip(questions, found, strict=True)}
     write_run(output, run, tag)
-    out.print(str(output), soft_wrap=True, markup=False)
+    return len(questions)

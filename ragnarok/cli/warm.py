@@ -16,7 +16,7 @@ from ragnarok.cli.grouped import grouped
 from ragnarok.cli.groups import Kept, Source
 from ragnarok.cli.lists import passages_of
 from ragnarok.cli.options import Json, MethodName, ModelName, ProfileFile
-from ragnarok.query import clean_query
+from ragnarok.query import clean_topic
 from ragnarok.trec import read_run, read_topics
 from ragnarok.types import Passage
 
@@ -140,7 +140,7 @@ def _passages(
 
 def _found(index: Index, topics: Path, method: Method | None, depth: int) -> Iterator[Passage]:
     """What the index finds for topics, each passage once."""
-    questions = [clean_query(topic.text) for topic in read_topics(topics)]
+    questions = [clean_topic(topic) for topic in read_topics(topics)]
     found = index.search(questions, depth, method=method)
     return iter({hit.docid: hit.passage for hits in found for hit in hits}.values())
 

@@ -12,6 +12,7 @@ from ragnarok.trec.answers import (
     read_answers,
     write_answers,
 )
+from ragnarok.trec.files import check_place
 from ragnarok.trec.rules import RULES, Year, check_tag
 from ragnarok.trec.runs import Run, RunEntry, read_run, validate_run, write_run
 from ragnarok.trec.topics import read_topics
@@ -23,6 +24,7 @@ __all__ = [
     "RunEntry",
     "Year",
     "answer_record",
+    "check_place",
     "check_record",
     "check_tag",
     "fit_answer",

@@ -15,7 +15,7 @@ from pathlib import Path
 from indexes.errors import DiskFull
 from ragnarok.errors import BadFormat, NotFound
 
-__all__ = ["bad_line", "read_lines", "write_lines"]
+__all__ = ["bad_line", "check_place", "read_lines", "write_lines"]
 
 
 def bad_line(path: Path, number: int, what: str) -> BadFormat:
@@ -49,6 +49,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise bad_line(path, number + 1, f"is not a complete gzip file ({error})") from error
     except OSError as error:
         raise NotFound(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def check_place(path: Path) -> None:
+    """Refuse now what could not be written once the work for it is done. Raises `NotFound`."""
+    nearest = next(place for place in path.absolute().parents if os.access(place, os.F_OK))
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise NotFound(f"{path}: cannot be written (nothing can be made in {nearest}); choose another path")
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

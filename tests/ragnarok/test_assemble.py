@@ -8,7 +8,13 @@ import pytest
 
 from indexes import Index, IndexNotFound, build_index
 from ragnarok import assemble
-from ragnarok.assemble import PipelineSettings, build_generator, build_pipeline, build_reranker
+from ragnarok.assemble import (
+    PipelineSettings,
+    build_generator,
+    build_pipeline,
+    build_reranker,
+    joint_options,
+)
 from ragnarok.documents import StoreOptions
 from ragnarok.errors import BadSetting
 from ragnarok.generators import (
@@ -25,6 +31,7 @@ from rerank.errors import BadHeads, BadProfile, StoreUnusable
 from rerank.icr import IcrOptions, InContextReranker
 from rerank.late.reranker import LateOptions
 from rerank.model import Model
+from rerank.profile import JointHead
 from rerank.read import ReadOptions, ReadReranker
 from rerank.store.disk import MIN_BYTES, DiskTier
 from tests.rerank.test_late import profile_of
@@ -70,6 +77,27 @@ def test_rerankers(small: Model) -> None:
     assert {hit.docid for hit in made.rerank("the question", hits)} == {"1", "2", "3"}
     with pytest.raises(BadHeads, match="has no head 9-0"):
         build_reranker(small, PipelineSettings(icr=IcrOptions(heads=((9, 0),))))
+
+
+def test_joint_mode_counts_a_named_profiles_heads(small: Model) -> None:
+    profile = replace(profile_of(small), joint=(JointHead(0, 1, 0.5), JointHead(1, 2)))
+    counted = IcrOptions(passage_tokens=90, heads=((0, 1), (1, 2)), head_weights=(0.5, 1.0))
+    settings = PipelineSettings(mode="joint", profile=profile, icr=IcrOptions(passage_tokens=90))
+    assert joint_options(small, settings) == counted
+    made = build_reranker(small, settings)
+    assert isinstance(made, AttentionReranker)
+    assert isinstance(made.reader, InContextReranker)
+    assert made.reader.options == counted
+    # A profile of nothing else suits joint mode.
+    alone = replace(settings, mode=None, profile=replace(profile, signals=(), prompt=""))
+    assert isinstance(build_reranker(small, alone), AttentionReranker)
+    # Heads that are named count alone; without joint heads, all do.
+    named = IcrOptions(heads=((1, 0),))
+    assert joint_options(small, replace(settings, icr=named)) == named
+    assert joint_options(small, replace(settings, profile=profile_of(small))) == settings.icr
+    other = replace(profile, model=replace(profile.model, vocabulary=7))
+    with pytest.raises(BadProfile, match="vocabulary is 7"):
+        build_reranker(small, replace(settings, profile=other))
 
 
 def test_a_missing_index_is_found_before_a_model_is_loaded(

@@ -156,6 +156,25 @@ def test_topics_may_be_added(tmp_path: Path) -> None:
     assert second.asked == ["nothing at all", "last question"]
 
 
+def test_a_run_that_is_under_way_is_refused_and_goes_on(tmp_path: Path) -> None:
+    whole = contents(start(tmp_path / "whole"))
+    refused: list[str] = []
+
+    class Twice(Stages):
+        def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+            with pytest.raises(RunConflict) as caught:
+                start(tmp_path / "run")
+            refused.append(str(caught.value))
+            return super().search(queries, k)
+
+    assert contents(start(tmp_path / "run", Twice())) == whole
+    assert (
+        refused == [f"a run is under way in {tmp_path / 'run'}: wait for its end, or give another folder"] * 3
+    )
+    assert len((tmp_path / "run" / PROGRESS).read_bytes().splitlines()) == 1 + len(TOPICS)
+    assert contents(start(tmp_path / "run")) == whole
+
+
 def test_progress_counts_the_topics_of_this_run(tmp_path: Path) -> None:
     start(tmp_path)
     heard: list[tuple[str, int, int | None]] = []

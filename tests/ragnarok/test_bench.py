@@ -68,10 +68,27 @@ def test_quality_measures_each_order_and_closes_what_it_opened(call: Call, mode:
 
 def test_quality_closes_what_it_opened_when_it_fails(call: Call) -> None:
     before = batchers()
-    code, out, err = call("quality", "set:bm25", "--measure", "nDGC@10")
-    assert (code, out) == (4, "")
-    assert "nDGC@10" in err
+    Path("set/queries.jsonl").write_text(json.dumps({"_id": "1", "text": "where is it? " * 300}) + "\n")
+    code, out, err = call("quality", "set:bm25")
+    assert (code, out) == (3, "")
+    assert "3605 tokens" in err
     assert batchers() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["set:bm25", "--measure", "nDGC@10"], "nDGC@10"),
+        (["set:bm25", "set:nothing"], "run.nothing.trec"),
+        (["set:bm25", "set:other"], "set:other ranks no judged topic"),
+        (["set:bm25", "--runs", "set/qrels.tsv/runs"], "be made in"),
+    ],
+)
+def test_quality_refuses_before_a_model_is_loaded(call: Call, words: list[str], named: str) -> None:
+    Path("set/run.other.trec").write_text("2 Q0 b 1 3 t\n")
+    code, out, err = call("quality", *words, "--model", "/no/model")
+    assert (code, out) == (4, "")
+    assert named in err
 
 
 def test_a_clock_leaves_out_the_first_calls_and_what_comes_before() -> None:

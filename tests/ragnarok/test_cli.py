@@ -139,6 +139,8 @@ def test_what_no_index_can_be_is_wrong_usage(call: Call, home: Path, words: list
             "white space",
         ),
         (["rerank", "/no/run", "-t", "TOPICS", "--index", "signs", "-o", "new"], 4, "/no/run"),
+        (["rerank", "/no/run", "-t", "TOPICS", "--index", "signs", "-o", "TOPICS/new"], 4, "be made in"),
+        (["search", "--topics", "TOPICS", "-o", "TOPICS/new", "--index", "signs"], 4, "be made in"),
         (["ask", "\u200b", "--index", "signs", "--model", "SAVED"], 3, "empty"),
         (["ask", "why?", "--index", "signs", "--model", "SAVED", "--heads", "4-0"], 3, "from 0 to 3"),
         (["ask", "why?", "--index", "signs", "--model", "TEXT"], 4, "config.json"),
@@ -172,6 +174,8 @@ def test_errors_are_one_line_and_leave_nothing(
     [
         ["search"],
         ["search", "x", "--hits", "0"],
+        ["search", "x", "--topics", "TOPICS", "-o", "new"],
+        ["search", "x", "-o", "new"],
         ["ask"],
         ["ask", "x", "--generator", "oracle"],
         ["run", "TOPICS"],
@@ -199,6 +203,15 @@ def test_a_topic_set_is_searched_into_a_run(call: Call, topics: Path, tmp_path: 
     ended = call("search", "-t", topics, "-o", file, "--index", "signs", "--tag", "bm25")
     assert (ended.code, ended.out) == (0, f"{file}\n")
     assert set(read_run(file, strict=True)) == {"1", "3"}
+    ended = call("search", "-t", topics, "-o", file, "--index", "signs", "--json")
+    assert json.loads(ended.out) == {"topics": 3, "output": str(file)}
+
+
+def test_a_topic_that_cannot_be_searched_is_named(call: Call, topics: Path, tmp_path: Path) -> None:
+    topics.write_text("7\twhere?\n8\t\u200b\n")
+    one_line(
+        call("search", "-t", topics, "-o", tmp_path / "new", "--index", "signs"), 3, "topic '8'", "empty"
+    )
 
 
 def test_ask_answers_with_references(call: Call, saved: Path) -> None:
@@ -254,6 +267,21 @@ def test_a_run_writes_both_files_and_goes_on(call: Call, topics: Path, saved: Pa
     assert "(depth: 3, now 2)" in problem["detail"]
 
 
+def test_a_run_over_another_index_of_the_name_is_refused(
+    call: Call, home: Path, topics: Path, saved: Path, tmp_path: Path
+) -> None:
+    made = ["index", home / "text", "--name", "again", "--no-dense"]
+    words = ["run", topics, "-o", tmp_path / "run", "--index", "again", "--model", saved, "--no-answers"]
+    assert call(*made).code == 0
+    deep = call(*words, "--depth", 101)
+    assert deep.code == 0
+    assert "TREC RAG 2025 takes runs of 100 hits a topic; this one may have up to 101" in deep.err
+    assert call(*made, "--replace").code == 0
+    ended = call(*words, "--depth", 101)
+    assert ended.code == 3
+    assert "other settings (index created: '2" in ended.err
+
+
 @pytest.fixture
 def first_stage(tmp_path: Path) -> Path:
     """A run of the index's passages whose ranks begin at 0, as some tools write them."""
@@ -296,6 +324,10 @@ def test_rerank_reads_a_corpus_and_names_what_it_lacks(
     assert "has no passage 'signs.md#1', which the run ranks (2 such)" in failed.err
     topics.write_text("1\twhere?\n")
     one_line(call(*words, "-t", topics, "--corpus", home / "text"), 4, "has no topic '3'")
+    first_stage.write_text("1 Q0 gone 1 2 old\n1 Q0 gone-too 2 1 old\n")
+    one_line(
+        call(*words, "-t", topics, "--index", "signs"), 4, "index signs has no passage 'gone'", "(2 such)"
+    )
     assert not (tmp_path / "new.trec").exists()
 
 

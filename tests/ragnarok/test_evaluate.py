@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,11 +50,29 @@ def test_measures_by_hand() -> None:
     assert result.unjudged == ("9",)
 
 
-@pytest.mark.parametrize("name", ["nDGC@10", "nDCG@x", "", "P", "alpha_nDCG@20", "__import__('os')"])
+def test_order_where_ranks_tie() -> None:
+    # As a run is read: by rank, and by score where that is the same; 'x' would come first by its docid.
+    tied = {"2": [RunEntry("w", 1, 0.9, "t"), RunEntry("x", 1, 0.2, "t")]}
+    assert evaluate(tied, {"2": {"x": 1}}, ["RR@10"]).mean == {"RR@10": 1 / 2}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nDGC@10", "nDCG@x", "", "P", "alpha_nDCG@20", "__import__('os')"),
+        *("P@0", "AP@0", "Judged@0", "P@9999999999", "P(rel=0)@5", "P(level=2)@5", 'nDCG(gains={1:"x"})@10'),
+    ],
+)
 def test_unknown_measures_show_known_ones(name: str) -> None:
     with pytest.raises(NotFound, match=r"cannot be computed.*examples: nDCG@10") as caught:
         evaluate(ranked({"1": "a"}), QRELS, ["AP", name])
     assert repr(name) in str(caught.value)
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="gdeval, which is tested here, is in Perl")
+def test_a_measure_that_gdeval_refuses() -> None:
+    with pytest.raises(NotFound, match=r"'ERR@5' cannot be computed .*topics only that are numbers"):
+        evaluate(ranked({"t1": "a"}), {"t1": {"a": 1}}, ["ERR@5"])
 
 
 def test_nothing_in_common() -> None:
@@ -86,6 +105,7 @@ def test_comparison_of_many_topics() -> None:
     "text",
     [
         "query-id\tcorpus-id\tscore\n1\ta\t2\n1\tb\t-1\n2\ta\t0\n",
+        "\r\nquery-id\tcorpus-id\tscore\r\n1\ta\t2\r\n1\tb\t-1\r\n2\ta\t0\r\n",
         "1\ta\t2\n1\tb\t-1\n1\ta\t2\n2\ta\t0",
         "1 0 a 2\n1 0 b -1\n2 0 a 0\n",
     ],
@@ -101,6 +121,7 @@ def test_qrels(tmp_path: Path, text: str) -> None:
         ("1\ta\n", "line 1: has 2 columns"),
         ("1\ta\t1\n1 0 b 1\n", "line 2: has 4 columns"),
         ("1\ta\thigh\n", "line 1: grade 'high' is not a whole number"),
+        ("1\ta\t3000000000\n", "line 1: grade '3000000000' is not a whole number up to 999,999"),
         ("1\ta\t1\n1\ta\t2\n", "line 2: docid 'a' has a second grade in topic '1'"),
         ("query-id\tcorpus-id\tscore\n", "has no judgments"),
     ],

@@ -14,10 +14,11 @@ from rich.markup import escape
 from ragnarok.cli.bench.report import show, surroundings
 from ragnarok.cli.console import Stages, Steps
 from ragnarok.cli.options import FirstStage, Json, ModelName, ProfileFile
+from ragnarok.evaluate import evaluate
 from ragnarok.judged import JudgedList, JudgedRun, JudgedSet
 from ragnarok.pipeline import close_parts
 from ragnarok.seams import Reranker
-from ragnarok.trec import RunEntry, write_run
+from ragnarok.trec import RunEntry, check_place, write_run
 from ragnarok.types import Hit, Mode, RankedHit
 
 MEMORY = {"cpu": 1 << 30, "cuda": 8 << 30}
@@ -47,22 +48,27 @@ def quality(
     Example: ragnarok bench quality dl19:bm25 scifact:bm25_local musique300:context,unranked -m smollm2-135m
     """
     chosen = [JudgedRun.parse(text) for text in on]
+    # Refuses now what cannot be measured once everything is re-ranked.
+    evaluate({"1": [RunEntry("1", 1, 1.0, "")]}, {"1": {"1": 1}}, [measure])
+    if runs is not None:
+        check_place(runs / "run")
     steps = Steps()
     with steps.step("judged runs read"):
         sets = {folder: JudgedSet.open(folder) for folder in dict.fromkeys(run.folder for run in chosen)}
+        judgments = {folder: judged.judgments for folder, judged in sets.items()}
+        lists = [sets[run.folder].lists(run) for run in chosen]
     rows: list[dict[str, object]] = []
     with _opened(model, profile, mode, steps, int8=int8, first_stage=first_stage) as (reranker, digest):
-        for run in chosen:
-            lists = sets[run.folder].lists(run)
+        for run, listed in zip(chosen, lists, strict=True):
             with steps.stages(run.name) as progress:
-                found, seconds = _reranked(reranker, lists, shuffle, progress)
-            ranked: list[Mapping[str, Sequence[Hit]]] = [{item.qid: item.hits for item in lists}]
+                found, seconds = _reranked(reranker, listed, shuffle, progress)
+            ranked: list[Mapping[str, Sequence[Hit]]] = [{item.qid: item.hits for item in listed}]
             ranked += found.values()
-            values = [_measured(one, sets[run.folder].judgments, measure) for one in ranked]
+            values = [_measured(one, judgments[run.folder], measure) for one in ranked]
             rows.append(
                 {
                     "set": run.name,
-                    "topics": len(lists),
+                    "topics": len(listed),
                     "measure": measure,
                     "first stage": f"{values[0]:.4f}",
                     "re-ranked": f"{values[1]:.4f}",
@@ -127,7 +133,6 @@ def _reranked(
 
 
 def _write(found: Mapping[str, Mapping[str, list[RankedHit]]], runs: Path, name: str, tag: str) -> None:
-    runs.mkdir(parents=True, exist_ok=True)
     for kind, ranked in found.items():
         write_run(runs / f"{name.replace(':', '.')}.{kind}.trec", ranked, tag)
 
@@ -141,8 +146,6 @@ def _shuffled(item: JudgedList, seed: int) -> list[Hit]:
 def _measured(
     ranked: Mapping[str, Sequence[Hit]], qrels: Mapping[str, Mapping[str, int]], measure: str
 ) -> float:
-    from ragnarok.evaluate import evaluate
-
     run = {
         qid: [RunEntry(hit.docid, place, hit.score, "") for place, hit in enumerate(hits, start=1)]
         for qid, hits in ranked.items()

@@ -90,4 +90,4 @@ def keep(
             else value
         )
         out.print(f"{name}: {shown}", markup=False)
-    out.print(f"profile {profile.digest} written to {output}", markup=False)
+    out.print(f"profile {profile.digest} written to {output}", soft_wrap=True, markup=False)
