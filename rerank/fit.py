@@ -24,7 +24,8 @@ class FitOptions:
 
     `position` is how far behind the prefix a query stands, whatever the passages' lengths. The nearer, the
     sharper heads see words; that it may stand inside a long passage does no harm (docs/experiments.md).
-    `repeats` is how often it is written there, one time after the other.
+    `repeats` is how often it is written there, one time after the other. `distance` is how far behind every
+    token of a passage each of its rows is matched.
     `together` is written into the profile as it is: lists that one passage answers cannot tell its worth.
     """
 
@@ -32,6 +33,7 @@ class FitOptions:
     depth: int | None = None
     passage_tokens: int = 400
     position: int = 512
+    distance: int | None = None
     repeats: int = 1
     together: float = 0.0
     alphas: tuple[float, ...] = ALPHAS
@@ -70,6 +72,7 @@ def fit_signals(
         depth,
         passage_tokens=options.passage_tokens,
         position=options.position,
+        distance=options.distance,
         repeats=options.repeats,
     )
     features = []
@@ -94,6 +97,7 @@ def fit_signals(
         together=options.together,
         passage_tokens=options.passage_tokens,
         position=options.position,
+        distance=options.distance,
         repeats=options.repeats,
     )
     report = FitReport(

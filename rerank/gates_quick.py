@@ -6,20 +6,17 @@ last row's attention says how much mass lies beyond sinks and window. A head who
 look near scores 0. It does not know content: what only some queries look for is averaged away.
 """
 
-import inspect
-import sys
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rerank.errors import BadPolicy, ModelUnfit
+from rerank.errors import BadPolicy
 from rerank.model import Model
 from rerank.observe import AttentionCall, attention_weights
 from rerank.policies.base import check_window
 from rerank.policies.kernels import Window
+from rerank.rotary import Rotary
 
 SAMPLE = 500
 """Tokens of one sample."""
@@ -45,8 +42,11 @@ def quick_gates(
     size = min(SAMPLE, model.shape.context)
     pieces = [tokens[at : at + size] for at in range(0, len(tokens), size)][:samples]
     means = _Means()
-    attention = _attention_modules(model)
-    hooks = [module.register_forward_pre_hook(means.catch, with_kwargs=True) for module in attention.values()]
+    rotary = Rotary(model, "train its gates instead")
+    hooks = [
+        module.register_forward_pre_hook(means.catch, with_kwargs=True)
+        for module in rotary.attention.values()
+    ]
     try:
         for piece in pieces:
             model.read(piece, model.new_cache(len(piece)))
@@ -54,10 +54,7 @@ def quick_gates(
         for hook in hooks:
             hook.remove()
     window = Window(sinks, recent)
-    return [
-        _score(model, attention[layer], means, layer, window, length).tolist()
-        for layer in range(model.shape.layers)
-    ]
+    return [_score(rotary, means, layer, window, length).tolist() for layer in range(model.shape.layers)]
 
 
 class _Means:
@@ -90,56 +87,16 @@ class _Means:
         return query
 
 
-def _attention_modules(model: Model) -> dict[int, nn.Module]:
-    """The attention module of each layer."""
-    base = model.network.base_model
-    found = {
-        int(module.layer_idx): module
-        for module in base.modules()
-        if isinstance(getattr(module, "layer_idx", None), int) and hasattr(module, "scaling")
-    }
-    able = all(hasattr(_home(module), "apply_rotary_pos_emb") for module in found.values())
-    if len(found) != model.shape.layers or not able or not hasattr(base, "rotary_emb"):
-        raise ModelUnfit(
-            f"{model.name}: the positions of {type(model.network).__name__} cannot be taken apart; train its "
-            "gates instead"
-        )
-    return found
-
-
-def _home(module: nn.Module) -> ModuleType:
-    return sys.modules[type(module).__module__]
-
-
-def _score(model: Model, module: nn.Module, means: _Means, layer: int, window: Window, length: int) -> Tensor:
+def _score(rotary: Rotary, means: _Means, layer: int, window: Window, length: int) -> Tensor:
     """Attention of the last of `length` rows beyond the window, `[kv_heads]`."""
     query, key, call = means.query[layer], means.key[layer], means.call[layer]
-    key = key.expand(-1, -1, length, -1)
     place = torch.arange(length, device=key.device)
-    if getattr(module, "use_rope", True):
-        cos, sin = _rotary(model, layer, key, place)
-        turn = _home(module).apply_rotary_pos_emb
-        query = _turned(turn, query, cos[:, -1:], sin[:, -1:])
-        key = _turned(turn, key, cos, sin)
+    turns = rotary.turns(layer, place)[None]
+    query = rotary.turned(query, turns[:, -1:])
+    key = rotary.turned(key.expand(-1, -1, length, -1), turns)
     mask = place[-1:, None] >= place
     if call.sliding is not None:
         mask = mask & (place[-1:, None] - place < call.sliding)
     weights = attention_weights(query, key, mask, call.scaling, call.softcap)
     beyond = weights[0, :, 0] @ (~window.sees(place[-1:], place)[0]).float()
-    return beyond.view(model.shape.kv_heads, -1).mean(dim=1).clamp(0, 1)
-
-
-def _rotary(model: Model, layer: int, like: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    rotary = model.network.base_model.rotary_emb
-    assert isinstance(rotary, nn.Module)
-    kinds: list[str] | None = getattr(model.network.config.get_text_config(), "layer_types", None)
-    by_kind = kinds is not None and "layer_type" in inspect.signature(rotary.forward).parameters
-    cos, sin = rotary(like, place[None], **({"layer_type": kinds[layer]} if kinds and by_kind else {}))
-    return cos, sin
-
-
-def _turned(turn: Callable[..., tuple[Tensor, Tensor]], states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`states` at their positions; some models turn only the first numbers of a head."""
-    turning = cos.shape[-1]
-    turned, _ = turn(states[..., :turning], states[..., :turning], cos, sin)
-    return torch.cat([turned, states[..., turning:]], dim=-1)
+    return beyond.view(key.shape[1], -1).mean(dim=1).clamp(0, 1)

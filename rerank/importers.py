@@ -106,7 +106,8 @@ def merge(new: HeadProfile, into: HeadProfile) -> HeadProfile:
     parts = {"signals": new.signals, "joint": new.joint, "gates": new.gates, "citing": new.citing}
     taken: dict[str, Any] = {name: value for name, value in parts.items() if value}
     if "signals" in taken:
-        reading = ("prompt", "lexical", "learned", "together", "passage_tokens", "position", "repeats")
+        first_stage = ("lexical", "learned", "together")
+        reading = ("prompt", *first_stage, "passage_tokens", "position", "distance", "repeats")
         taken |= {name: getattr(new, name) for name in reading}
     kept = {name: note for name, note in into.provenance.items() if name.split(".")[0] not in taken}
     return replace(into, **taken, provenance=kept | dict(new.provenance))

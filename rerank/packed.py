@@ -212,8 +212,12 @@ def read_packed(
 def end_to_end(sequences: Sequence[Sequence[int]], first: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Tokens of sequences and their positions from `first` on: int64 `[1, tokens]`, on the device."""
     tokens = torch.tensor([[token for sequence in sequences for token in sequence]])
-    positions = torch.cat([torch.arange(len(sequence)) for sequence in sequences]) + first
-    return send(tokens, device), send(positions[None], device)
+    return send(tokens, device), places_of([len(sequence) for sequence in sequences], first, device)[None]
+
+
+def places_of(lengths: Sequence[int], first: int, device: torch.device) -> Tensor:
+    """Positions of sequences of these lengths, each from `first` on: int64 `[tokens]`, on the device."""
+    return send(torch.cat([torch.arange(length) for length in lengths]) + first, device)
 
 
 @torch.inference_mode()

@@ -149,8 +149,9 @@ class HeadProfile:
 
     `signals` score passages in late attention, under the prompt of version `prompt`, with passages cut to
     `passage_tokens`, the query standing `position` tokens behind the prefix, `repeats` times, so that its
-    first words, too, are read by rows that have seen its last. The logarithm of the first
-    stage's score weighs `lexical` where that stage matched words, its rank `learned` where it knew more
+    first words, too, are read by rows that have seen its last. Wherever they were read, each row is matched
+    as if it stood `distance` tokens behind every token of a passage. The logarithm of the first stage's
+    score weighs `lexical` where that stage matched words, its rank `learned` where it knew more
     (`rerank.fuse`). Where nothing has ranked a short list, the attention mass that its passages draw in one
     joint prompt weighs `together` beside the signals. `joint` scores in the joint prompt. `gates` (layers ×
     KV heads, 0 to 1) say how much a KV head needs the whole context, `citing` which heads look at what an
@@ -168,6 +169,7 @@ class HeadProfile:
     together: float = 0.0
     passage_tokens: int = 400
     position: int = 512
+    distance: int | None = None
     repeats: int = 1
     provenance: Mapping[str, Note] = field(default_factory=dict, hash=False)
 
@@ -193,6 +195,8 @@ class HeadProfile:
             set_field(self, name, check_number(name, getattr(self, name), least=0.0))
         set_field(self, "passage_tokens", check_whole("passage_tokens", self.passage_tokens, least=1))
         set_field(self, "position", check_whole("position", self.position))
+        if self.distance is not None:
+            set_field(self, "distance", check_whole("distance", self.distance))
         set_field(self, "repeats", check_whole("repeats", self.repeats, least=1))
         notes = {str(name): _note(f"provenance.{name}", note) for name, note in self.provenance.items()}
         set_field(self, "provenance", notes)

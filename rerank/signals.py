@@ -12,9 +12,11 @@ from torch import Tensor
 from rerank.errors import NumericalError
 from rerank.late.documents import BATCH_TOKENS
 from rerank.late.queries import NULL_QUERY, Prompt, question
+from rerank.late.turning import OTHERWISE, turning
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import read_packed, read_prefix, seen
+from rerank.packed import places_of, read_packed, read_prefix, seen
+from rerank.rotary import Rotary
 
 Array = np.ndarray
 
@@ -23,13 +25,27 @@ class SignalReader:
     """Reads every signal of every head in the first `depth` layers."""
 
     def __init__(
-        self, model: Model, depth: int, *, passage_tokens: int, position: int, repeats: int = 1
+        self,
+        model: Model,
+        depth: int,
+        *,
+        passage_tokens: int,
+        position: int,
+        distance: int | None = None,
+        repeats: int = 1,
     ) -> None:
-        """Read the prefix and the null query; passages are cut, and queries stand at `position` behind it."""
+        """Read the prefix and the null query.
+
+        Passages are cut, queries stand at `position` behind the prefix, and with a `distance` both are
+        matched at it. Raises `ModelUnfit` where the model's positions cannot be taken apart for that.
+        """
         self._model, self._depth, self._limit, self._repeats = model, depth, passage_tokens, repeats
+        rotary = None if distance is None else Rotary(model, OTHERWISE)
         self._prompt = Prompt.of(model)
         self._prefix = read_prefix(model, self._prompt.before, depth)
         self._behind = read_prefix(model, self._prompt.between, depth, after=self._prefix, gap=position)
+        self._turn_rows = [turning(rotary, [layer], distance or 0) for layer in range(depth)]
+        self._turn_keys = [turning(rotary, [layer], 0) for layer in range(depth)]
         self._null = self._rows(NULL_QUERY)
         self.batch_tokens = BATCH_TOKENS[model.device.type]
 
@@ -53,6 +69,7 @@ class SignalReader:
         own = self._model.encode([question(query, self._repeats)])[0]
         tokens = own + self._prompt.after
         visible = seen(len(tokens), self._behind.length + len(tokens), None, self._model.device)
+        positions = places_of([len(tokens)], self._behind.next, self._model.device)
         layers: list[tuple[Tensor, Tensor, int]] = []
         shared = self._model.shape.heads // self._model.shape.kv_heads
 
@@ -60,7 +77,8 @@ class SignalReader:
             keys = torch.cat([self._behind.keys[call.layer], key]).float().repeat_interleave(shared, dim=1)
             logits = torch.einsum("rhd,khd->rhk", query.float(), keys) * call.scaling
             masked = logits.masked_fill_(~visible[:, None], -torch.inf)
-            layers.append((query.float() * call.scaling, masked.logsumexp(-1), len(own)))
+            turned = self._turn_rows[call.layer](query, positions)
+            layers.append((turned.float() * call.scaling, masked.logsumexp(-1), len(own)))
 
         read_packed(self._model, self._behind, [tokens], self._depth - 1, take)
         return layers
@@ -73,10 +91,12 @@ class SignalReader:
         held = place < torch.tensor(lengths)[:, None]
         index = torch.where(held, starts[:, None] + place, 0).to(device)
         held = held.to(device)
+        positions = places_of(lengths, self._prefix.next, device)
         found: list[Tensor] = []
 
         def take(call: AttentionCall, _: Tensor, key: Tensor) -> None:
-            keys = key[index].float()  # documents, tokens, kv_heads, dim
+            turned = self._turn_keys[call.layer](key, positions)
+            keys = turned[index].float()  # documents, tokens, kv_heads, dim
             kinds = []
             for vectors, own, count in (rows[call.layer], self._null[call.layer]):
                 grouped = vectors.unflatten(1, (keys.shape[2], -1))

@@ -2,7 +2,8 @@
 
 A document stands behind the shared prefix at the same positions as any other. Only layers up to the last
 scoring one run. Keys are kept in the model's precision or as int8, each token's key of a group scaled by
-its largest component (error at most 1/254 of that component).
+its largest component (error at most 1/254 of that component); for a profile with a `distance` they are
+turned back to position 0 first, so that a match does not depend on where in the document a word stands.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,13 @@ from torch import Tensor
 
 from rerank.late.match import match
 from rerank.late.queries import Prompt
+from rerank.late.turning import turning
 from rerank.late.types import PAGE, Pages, Rows
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import Prefix, read_packed
+from rerank.packed import Prefix, places_of, read_packed
 from rerank.profile import HeadProfile
+from rerank.rotary import Rotary
 from rerank.steady import steady
 from rerank.transfer import send
 
@@ -53,22 +56,13 @@ class Encoded:
     null: Tensor
 
 
-class DocumentReader:
-    """Reads documents for late attention; not safe for two threads."""
+class TextReader:
+    """Finds out which tokens of a text are read; not safe for two threads."""
 
-    def __init__(
-        self, model: Model, profile: HeadProfile, prefix: Prefix, prompt: Prompt, dtype: torch.dtype
-    ) -> None:
-        """`dtype` is what keys are kept in: the model's own or int8."""
-        self._model, self._prefix, self._dtype = model, prefix, dtype
-        self._last = profile.depth - 1
+    def __init__(self, model: Model, profile: HeadProfile, prefix: Prefix, prompt: Prompt) -> None:
+        """`prefix` is what texts stand behind."""
+        self._model = model
         self._limit = min(profile.passage_tokens, model.shape.context - prefix.next)
-        self._groups: dict[int, list[int]] = {}
-        for layer, group in profile.groups:
-            self._groups.setdefault(layer, []).append(group)
-        self.batch_tokens = BATCH_TOKENS[model.device.type]
-        self.tokens = 0
-        """Tokens of documents read so far."""
         # A text without any token is read as an empty line: it has a score like any other.
         self._empty = prompt.between[:1]
 
@@ -89,6 +83,31 @@ class DocumentReader:
                 encoded["input_ids"], encoded.encodings, clipped, texts, strict=True
             )
         ]
+
+
+class DocumentReader(TextReader):
+    """Reads documents for late attention; not safe for two threads."""
+
+    def __init__(
+        self,
+        model: Model,
+        profile: HeadProfile,
+        prefix: Prefix,
+        prompt: Prompt,
+        rotary: Rotary | None,
+        dtype: torch.dtype,
+    ) -> None:
+        """Keys are kept in `dtype`, the model's own or int8; with a `rotary`, turned back to position 0."""
+        super().__init__(model, profile, prefix, prompt)
+        self._prefix, self._dtype = prefix, dtype
+        self._last = profile.depth - 1
+        self._groups: dict[int, list[int]] = {}
+        for layer, group in profile.groups:
+            self._groups.setdefault(layer, []).append(group)
+        self._turn = turning(rotary, [layer for layer, _ in profile.groups], 0)
+        self.batch_tokens = BATCH_TOKENS[model.device.type]
+        self.tokens = 0
+        """Tokens of documents read so far."""
 
     @torch.inference_mode()
     def read(self, texts: Sequence[Text], null: Rows) -> Iterator[Encoded]:
@@ -133,7 +152,8 @@ class DocumentReader:
 
         with steady(self._model.device):
             read_packed(self._model, self._prefix, documents, self._last, take)
-        keys = torch.cat(taken, dim=1)
+        positions = places_of(lengths, self._prefix.next, self._model.device)
+        keys = self._turn(torch.cat(taken, dim=1), positions)
         scales = None
         if self._dtype == torch.int8:
             keys, scales = quantised(keys)

@@ -2,8 +2,9 @@
 
 The query stands at a fixed distance behind the shared prefix, whatever documents it will be matched with;
 its instruction is part of a prefix of its own, so that only the question and the end of the chat template
-run. On a GPU the run is recorded once for each size and replayed: launching its kernels one by one takes
-longer than the kernels do.
+run. Where the profile says at which `distance` all is matched, every row is then turned there, as documents'
+keys are to position 0; what a row sees of its own query is summed up before. On a GPU the run is recorded
+once for each size and replayed: launching its kernels one by one takes longer than the kernels do.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from rerank.errors import ContextTooSmall
 from rerank.late.own import own_mass
+from rerank.late.turning import turning
 from rerank.late.types import Rows
 from rerank.layout import BLOCK, Layout, blocks_of
 from rerank.model import Model
@@ -22,6 +24,7 @@ from rerank.observe import AttentionCall
 from rerank.packed import Prefix, read_prefix, run_packed
 from rerank.profile import HeadProfile
 from rerank.prompt import ChatFrame
+from rerank.rotary import Rotary
 from rerank.steady import steady
 from rerank.transfer import send
 
@@ -68,12 +71,18 @@ def question(query: str, repeats: int = 1) -> str:
 class QueryReader:
     """Turns queries into rows for `rerank.late.match`; not safe for two threads."""
 
-    def __init__(self, model: Model, profile: HeadProfile, prefix: Prefix, prompt: Prompt) -> None:
-        """`prefix` is what documents stand behind; it must reach through the last scoring layer − 1."""
+    def __init__(
+        self, model: Model, profile: HeadProfile, prefix: Prefix, prompt: Prompt, rotary: Rotary | None
+    ) -> None:
+        """`prefix` is what documents stand behind; it must reach through the last scoring layer − 1.
+
+        With a `rotary`, rows are turned to the profile's `distance`.
+        """
         self._model, self._after, self._repeats = model, prompt.after, profile.repeats
         self._prefix = read_prefix(model, prompt.between, profile.depth, after=prefix, gap=profile.position)
         self._heads = scoring_heads(profile)
         self._starts = group_starts(profile)
+        self._turn = turning(rotary, [layer for layer, _ in self._heads], profile.distance or 0)
         place = {head: column for column, head in enumerate(self._heads)}
         weights = torch.zeros(4, len(self._heads))
         constant = 0.0
@@ -242,7 +251,8 @@ class _Run:
 
         with steady(reader._model.device):
             run_packed(reader._model, prefix, tokens[None], positions[None], layout, reader._last, take)
-        return torch.cat(vectors, dim=1).contiguous(), torch.cat(own, dim=1)
+        turned = reader._turn(torch.cat(vectors, dim=1), positions)
+        return turned.contiguous(), torch.cat(own, dim=1)
 
 
 class _Recorded:

@@ -17,9 +17,11 @@ from rerank.late.documents import DocumentReader
 from rerank.late.explain import Explanation, explanations
 from rerank.late.match import match, move_pages
 from rerank.late.queries import NULL_QUERY, PROMPT, Prompt, QueryReader
+from rerank.late.turning import OTHERWISE
 from rerank.model import Model
 from rerank.packed import read_prefix
 from rerank.profile import HeadProfile, check_profile, shipped_profile
+from rerank.rotary import Rotary
 from rerank.store.key import document_key, scope_key
 from rerank.store.types import StoreStats, Tier
 from rerank.transfer import send
@@ -57,7 +59,11 @@ class LateReranker:
     def __init__(
         self, model: Model, profile: HeadProfile | None = None, options: LateOptions | None = None
     ) -> None:
-        """Read the prefix and make room. Raises `BadProfile` for a profile of another model or prompt."""
+        """Read the prefix and make room.
+
+        Raises `BadProfile` for a profile of another model or prompt, and `ModelUnfit` where it has a
+        `distance` and the model's positions cannot be taken apart.
+        """
         profile = profile or shipped_profile(model)
         if profile is None or not profile.signals:
             raise BadProfile(
@@ -67,10 +73,11 @@ class LateReranker:
         check_profile(profile, model, PROMPT)
         self.model, self.profile, self.options = model, profile, options or LateOptions()
         dtype = torch.int8 if self.options.int8 else model.dtype
+        rotary = None if profile.distance is None else Rotary(model, OTHERWISE)
         prompt = Prompt.of(model)
         prefix = read_prefix(model, prompt.before, profile.depth)
-        self.queries = QueryReader(model, profile, prefix, prompt)
-        self.documents = DocumentReader(model, profile, prefix, prompt, dtype)
+        self.queries = QueryReader(model, profile, prefix, prompt, rotary)
+        self.documents = DocumentReader(model, profile, prefix, prompt, rotary, dtype)
         self.null, self.null_base = self.queries.null()
         longest = min(profile.passage_tokens, model.shape.context)
         sizes = {"memory": self.options.memory, "host memory": self.options.host_memory}

@@ -19,7 +19,7 @@ import torch
 from rerank.counts import Counted
 from rerank.errors import ContextTooSmall
 from rerank.icr import Reading, calibrated, passage_score
-from rerank.late.documents import DocumentReader
+from rerank.late.documents import TextReader
 from rerank.late.queries import NULL_QUERY, Prompt, question
 from rerank.model import Model
 from rerank.packed import end_to_end, read_prefix, run_held
@@ -83,7 +83,7 @@ class ReadReranker:
                 f"the {self._prefix.length} tokens before the passages fill the {model.shape.context} that "
                 f"{model.name} reads: use a model with a longer context"
             )
-        self._texts = DocumentReader(model, self.profile, self._prefix, self._prompt, model.dtype)
+        self._texts = TextReader(model, self.profile, self._prefix, self._prompt)
         self.documents = KeptDocuments(
             model, self._prefix, self.heads.groups, memory=self.options.memory, longest=longest
         )

@@ -75,7 +75,7 @@ def test_show_says_what_a_profile_holds(call: Call, own: HeadProfile) -> None:
     assert (code, err) == (0, "")
     said = " ".join(out.split())
     assert "llama: 4 layers, 6 heads, 2 KV heads of 8, hidden 48, vocabulary 512" in said
-    assert "depth 3 of 4 layers run" in said
+    assert "query at 512 depth 3 of 4 layers run" in said
     # Two groups of 8 numbers of 2 bytes.
     assert "groups 2 of 8: 0-0 2-1 document token 32 bytes" in said
     assert "2, the strongest: 2-5 query -0.7500 0-1 suffix +0.5000" in said

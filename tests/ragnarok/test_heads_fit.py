@@ -10,7 +10,7 @@ from rerank.profile import HeadProfile, JointHead, ModelIdentity, read_profile, 
 from tests.ragnarok.conftest import Command
 from tests.rerank.test_fit import lists
 
-SIZE = ["--groups", "2", "--depth", "2", "--passage-tokens", "40", "--position", "64"]
+SIZE = ["--groups", "2", "--depth", "2", "--passage-tokens", "40", "--position", "64", "--distance", "9"]
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ def test_weights_are_fitted_into_a_profile(judged: Path, command: Command, small
     assert said["first stage"] == {"set:bm25": 0.3869}
     assert len(profile.groups) == 2
     assert profile.depth <= 2
-    assert (profile.passage_tokens, profile.position, profile.joint) == (40, 64, base.joint)
+    assert (profile.passage_tokens, profile.position, profile.distance) == (40, 64, 9)
+    assert profile.joint == base.joint
     assert profile.provenance["signals.on"] == "set:bm25,weight=3"
     assert profile.provenance["signals.lists"] == 10
 

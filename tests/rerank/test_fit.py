@@ -29,16 +29,19 @@ def lists(count: int, *, weight: float = 1.0, learned: bool = False) -> list[Ran
     return made
 
 
-OPTIONS = FitOptions(groups=3, depth=3, passage_tokens=40, position=64, alphas=(1.0, 10.0))
+OPTIONS = FitOptions(groups=3, depth=3, passage_tokens=40, position=64, distance=9, alphas=(1.0, 10.0))
 
 
 def test_the_profile_scores_as_the_signals_that_it_was_fitted_on(small: Model) -> None:
     data = lists(10)
     profile, report = fit_signals(small, data, OPTIONS)
     assert len(profile.groups) == 3
+    assert (profile.prompt, profile.position, profile.distance) == ("late-1", 64, 9)
     assert profile.depth <= 3
     assert [count for count, _ in report.path][-1] == 3
-    signals = SignalReader(small, 3, passage_tokens=40, position=64).read(data[0].query, data[0].texts)
+    signals = SignalReader(small, 3, passage_tokens=40, position=64, distance=9).read(
+        data[0].query, data[0].texts
+    )
     expected = np.zeros(len(data[0].texts))
     for s in profile.signals:
         column = (ROWS.index(s.rows) * 3 + s.layer) * small.shape.heads + s.head
@@ -51,7 +54,7 @@ def test_a_question_may_be_written_twice(small: Model) -> None:
     data = lists(10)
     profile, _ = fit_signals(small, data, replace(OPTIONS, repeats=2))
     assert profile.repeats == 2
-    reader = SignalReader(small, 3, passage_tokens=40, position=64, repeats=2)
+    reader = SignalReader(small, 3, passage_tokens=40, position=64, distance=9, repeats=2)
     signals = reader.read(data[0].query, data[0].texts)
     expected = sum(
         s.weight

@@ -154,6 +154,7 @@ def test_merging_keeps_the_other_parts(tmp_path: Path) -> None:
         signals=(Signal(0, 1, "query", 1.0),),
         lexical=0.3,
         position=9,
+        distance=5,
         citing=((1, 1),),
         gates=((0.0, 0.0), (0.0, 0.0)),
         provenance={"signals.model": "own", "gates.source": "own", "gates.old": 1},

@@ -1,4 +1,7 @@
-"""Late attention against its formula, computed from whole prompts without cache, packing or pages."""
+"""Late attention against its formula, computed from whole prompts without cache, packing or pages.
+
+Turning is written out here as RoPE is published, in double precision.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedTokenizerFast
 
-from rerank.errors import BadProfile, ContextTooSmall, NumericalError, StoreUnusable
+from rerank.errors import BadProfile, ContextTooSmall, ModelUnfit, NumericalError, StoreUnusable
 from rerank.late import documents, queries
 from rerank.late.arena import Arena
 from rerank.late.reranker import LateOptions, LateReranker
@@ -94,8 +97,27 @@ def _plain_attention(
 AttentionInterface.register("plain", _plain_attention)
 
 
+def turned(model: Model, layer: int, states: Tensor, by: Tensor) -> Tensor:
+    """`states` `[rows, dim]`: numbers i and i + n/2 of the first n turn by `by` · theta^(−2i/n), `[rows]`."""
+    config = model.network.config
+    if not getattr(config, "no_rope_layers", [1] * 4)[layer]:
+        return states
+    rope = config.rope_parameters
+    if "rope_theta" not in rope:
+        rope = rope[config.layer_types[layer]]
+    half = int(states.shape[1] * rope.get("partial_rotary_factor", 1.0)) // 2
+    angle = by.double()[:, None] * rope["rope_theta"] ** (-torch.arange(half).double() / half)
+    plane = torch.complex(states[:, :half], states[:, half : 2 * half]) * torch.polar(
+        torch.ones_like(angle), angle
+    )
+    return torch.cat([plane.real, plane.imag, states[:, 2 * half :]], dim=1)
+
+
 def reference(model: Model, profile: HeadProfile, query: str, texts: Sequence[str]) -> list[float]:
-    """Σ weight · (mean over rows of (LSE over the document − LSE over what a row sees) − mean) / scale."""
+    """Σ weight · (mean over rows of (LSE over the document − LSE over what a row sees) − mean) / scale.
+
+    A row sees its own query from where it stands, and a document from there or at the profile's distance.
+    """
     frame = model.tokenizer.apply_chat_template(
         [{"role": "user", "content": "@@"}], tokenize=False, add_generation_prompt=True
     )
@@ -108,10 +130,13 @@ def reference(model: Model, profile: HeadProfile, query: str, texts: Sequence[st
     scale = model.shape.head_dim**-0.5
     shared = model.shape.heads // model.shape.kv_heads
 
+    def places(rest: list[int], gap: int) -> Tensor:
+        place = torch.arange(len(before) + len(rest))
+        return place + gap * (place >= len(before))
+
     def run(rest: list[int], gap: int) -> dict[int, tuple[Tensor, Tensor]]:
         seen: dict[int, tuple[Tensor, Tensor]] = {}
-        place = torch.arange(len(before) + len(rest))
-        position = place + gap * (place >= len(before))
+        position = places(rest, gap)
         model.network.set_attn_implementation("plain")
         with torch.no_grad():
             model.network.base_model(
@@ -120,10 +145,11 @@ def reference(model: Model, profile: HeadProfile, query: str, texts: Sequence[st
         model.network.set_attn_implementation("observed")
         return seen
 
-    def asked(question: str) -> tuple[dict[int, tuple[Tensor, Tensor]], int, int]:
+    def asked(question: str) -> tuple[dict[int, tuple[Tensor, Tensor]], Tensor, int, int]:
         own = model.encode(["\n\n".join([f"Query: {question}"] * profile.repeats)])[0]
-        start = len(before) + len(between)
-        return run(between + own + after, profile.position), start, start + len(own)
+        start, rest = len(before) + len(between), between + own + after
+        stands = places(rest, profile.position)
+        return run(rest, profile.position), stands, start, start + len(own)
 
     asks = {"query": asked(query), "null": asked("N/A")}
     scores = []
@@ -132,25 +158,33 @@ def reference(model: Model, profile: HeadProfile, query: str, texts: Sequence[st
         keys = run(ids, 0)
         score = 0.0
         for signal in profile.signals:
-            seen, start, end = asks["null" if signal.rows.startswith("null") else "query"]
+            seen, stands, start, end = asks["null" if signal.rows.startswith("null") else "query"]
             queries, own = (states.double() for states in seen[signal.layer])
             rows = range(start, end) if signal.rows in ("query", "null") else range(end, own.shape[1])
             group = signal.head // shared
-            document = keys[signal.layer][1][group, len(before) :].double()
+            key = keys[signal.layer][1][group].double()
+            asking = queries[signal.head]
+            if profile.distance is not None:
+                key = turned(model, signal.layer, key, -places(ids, 0))
+                asking = turned(model, signal.layer, asking, profile.distance - stands)
+            document = key[len(before) :]
             each = []
             for row in rows:
-                vector = queries[signal.head, row] * scale
-                there, here = document @ vector, own[group, : row + 1] @ vector
+                there = document @ asking[row] * scale
+                here = own[group, : row + 1] @ queries[signal.head, row] * scale
                 each.append(float(there.logsumexp(0) - here.logsumexp(0)))
             score += signal.weight * (sum(each) / len(each) - signal.mean) / signal.scale
         scores.append(score)
     return scores
 
 
+@pytest.mark.parametrize("distance", [None, 48])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_equals_the_formula_for_every_family(family: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_equals_the_formula_for_every_family(
+    family: str, distance: int | None, tokenizer: PreTrainedTokenizerFast
+) -> None:
     model = make_model(family, tokenizer)
-    profile = profile_of(model)
+    profile = profile_of(model, distance=distance)
     late = LateReranker(model, profile)
     for query in QUERIES:
         expected = reference(model, profile, query, TEXTS)
@@ -161,6 +195,45 @@ def test_a_question_may_be_written_more_than_once(small: Model) -> None:
     profile = profile_of(small, repeats=3)
     expected = reference(small, profile, QUERIES[0], TEXTS)
     assert LateReranker(small, profile).read(QUERIES[0], TEXTS).scores == close(expected)
+
+
+@pytest.mark.parametrize("distance", [0, 7, 300])
+def test_all_is_matched_at_the_distance_of_the_profile(
+    small: Model, distance: int, alone: dict[str, list[float]]
+) -> None:
+    profile = profile_of(small, distance=distance)
+    expected = reference(small, profile, QUERIES[0], TEXTS)
+    scores = LateReranker(small, profile).read(QUERIES[0], TEXTS).scores
+    assert scores == close(expected)
+    assert min(abs(score - other) for score, other in zip(scores, alone[QUERIES[0]], strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_where_a_word_stands_says_nothing(small: Model, int8: bool) -> None:
+    """In the first layer, whose keys know nothing of the words around them, equal tokens have equal keys."""
+    late = reranker(small, profile_of(small, signals=(Signal(0, 1, "query", 1.0),), distance=48), int8=int8)
+    [text] = late.documents.tokenize(["zzzzzzzzzzzz"])
+    assert len(text.tokens) == 12
+    assert len(set(text.tokens)) == 1
+    [encoded] = late.documents.read([text], late.null)
+    first = encoded.keys[:1].float()
+    torch.testing.assert_close(
+        encoded.keys.float(), first.expand_as(encoded.keys), atol=1e-4 + int8, rtol=1e-4
+    )
+    # So a text of n equal words says log n more than one of them.
+    one, twelve = late.read(QUERIES[0], ["z", "z" * 12]).scores
+    assert twelve - one == pytest.approx(math.log(12), abs=0.1 if int8 else 1e-4)
+
+
+def test_a_model_whose_positions_cannot_be_turned_is_refused(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model("llama", tokenizer)
+    monkeypatch.delattr("transformers.models.llama.modeling_llama.apply_rotary_pos_emb")
+    with pytest.raises(
+        ModelUnfit, match="positions of LlamaForCausalLM cannot be taken apart; use a profile"
+    ):
+        reranker(model, profile_of(model, distance=48))
 
 
 @pytest.mark.parametrize("rows", ROWS)

@@ -45,6 +45,7 @@ PROFILE = HeadProfile(
     together=0.4,
     passage_tokens=300,
     position=320,
+    distance=48,
     repeats=2,
     provenance={"signals.model": "tiny – ünïcode", "signals.queries": 43, "signals.ridge": 0.5},
 )
@@ -75,6 +76,7 @@ profiles = st.builds(
     st.floats(0, 1e6),
     st.integers(1, 10**6),
     st.integers(0, 10**6),
+    st.none() | st.integers(0, 10**6),
     st.integers(1, 9),
     st.dictionaries(st.text(), st.text() | st.integers(-(2**53), 2**53) | numbers | st.booleans()),
 )
@@ -109,6 +111,7 @@ def test_what_follows_from_the_signals() -> None:
     assert PROFILE.groups == ((0, 0), (1, 1))
     assert PROFILE.depth == 2
     assert (HeadProfile(MODEL).groups, HeadProfile(MODEL).depth) == ((), 0)
+    assert HeadProfile(MODEL).distance is None
 
 
 def test_digest_is_of_all_but_provenance() -> None:
@@ -126,6 +129,7 @@ def test_digest_is_of_all_but_provenance() -> None:
         replace(PROFILE, learned=7.0),
         replace(PROFILE, passage_tokens=301),
         replace(PROFILE, position=321),
+        replace(PROFILE, distance=49),
         replace(PROFILE, repeats=1),
     ]
     assert len(others) == len(fields(HeadProfile)) - 1
@@ -219,6 +223,8 @@ Change = Callable[[dict[str, Any]], object]
         (lambda d: d.update(lexical=-0.1), ["lexical is -0.1", "at least 0"]),
         (lambda d: d.update(passage_tokens=0), ["passage_tokens is 0"]),
         (lambda d: d.update(position="far"), ["position is 'far'"]),
+        (lambda d: d.update(distance=-1), ["distance is -1"]),
+        (lambda d: d.update(distance=1.5), ["distance is 1.5", "whole number"]),
         (lambda d: d.update(repeats=0), ["repeats is 0"]),
         (lambda d: d.update(provenance=[]), ["provenance is []"]),
         (lambda d: d["provenance"].update(by=["a"]), ["provenance.by is ['a']"]),

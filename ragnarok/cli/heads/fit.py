@@ -64,6 +64,13 @@ class Size:
     position: Annotated[
         int, typer.Option(min=0, help="Tokens behind the prefix at which every question stands.")
     ] = 512
+    distance: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Tokens behind every word of a passage at which a question is matched.  [default: any]",
+        ),
+    ] = None
     repeats: Annotated[int, typer.Option(min=1, help="How often a question is written, in a row.")] = 1
     together: Annotated[
         float,
@@ -81,6 +88,7 @@ class Size:
             depth=self.depth or -(-model.shape.layers * 3 // 5),
             passage_tokens=self.passage_tokens,
             position=self.position,
+            distance=self.distance,
             repeats=self.repeats,
             together=self.together,
         )

@@ -84,7 +84,8 @@ def _facts(profile: HeadProfile, cost: int, strongest: int) -> list[tuple[str, s
             (
                 "prompt",
                 f"{profile.prompt}, passages of {profile.passage_tokens} tokens, query at {profile.position}"
-                + (f", {profile.repeats} times" if profile.repeats > 1 else ""),
+                + (f", {profile.repeats} times" if profile.repeats > 1 else "")
+                + ("" if profile.distance is None else f", matched at distance {profile.distance}"),
             ),
             ("depth", f"{profile.depth} of {model.layers} layers run"),
             ("groups", f"{len(profile.groups)} of {model.layers * model.kv_heads}: {groups}"),
