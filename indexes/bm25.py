@@ -7,7 +7,6 @@ names and manifests.
 
 import errno
 import json
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ from indexes.types import Hit, Passage
 
 K1 = 0.9
 B = 0.4
+MOST_K1 = 1_000_000.0
+"""Lucene counts in 32 bits; from here on, ten of a word count ten times one."""
 BUFFER_MB = 256.0
 """Memory in which Lucene gathers passages before it writes them out."""
 
@@ -128,8 +129,10 @@ class Bm25:
 
         Raises SearchError for k1 or b out of range, and for a search that Lucene gives up.
         """
-        if not (math.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
-            raise SearchError(f"BM25 wants k1 of 0 or more and b from 0 to 1, not k1={k1} and b={b}")
+        if not (0 <= k1 <= MOST_K1 and 0 <= b <= 1):
+            raise SearchError(
+                f"BM25 wants k1 from 0 to {MOST_K1:,.0f} and b from 0 to 1, not k1={k1} and b={b}"
+            )
         (lists,) = _classes("java.util.ArrayList")
         texts, numbers = lists(), lists()
         for number, query in enumerate(queries):

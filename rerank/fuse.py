@@ -138,6 +138,8 @@ def lexical_share(query: str, texts: Sequence[str], scores: Sequence[float]) -> 
         [[bag[word] / (bag[word] + own) for word in words] for bag, own in zip(bags, norm, strict=True)]
     )
     wanted = np.asarray(scores, float)
+    # Their scale says nothing, and the square of one near the end of the numbers would be beyond it.
+    wanted = wanted / max(np.abs(wanted).max(initial=0.0), np.finfo(float).tiny)
     wanted = wanted - wanted.mean()
     if not words or not wanted.any():
         return 0.0

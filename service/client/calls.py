@@ -29,6 +29,7 @@ from service.schema_retrieval import BatchFound, Candidate, Found, FoundDocument
 
 T = TypeVar("T", bound=BaseModel)
 E = TypeVar("E", bound=BaseModel)
+One = TypeVar("One")
 
 QueryEvent = FoundHits | RankedHits | CitedSentence | QueryResponse
 """What a streamed question sends: hits, the same re-ranked, each sentence, and last the whole answer."""
@@ -118,7 +119,7 @@ def search(query: str, index: str, hits: int) -> Call[Found]:
 
 def search_many(queries: Sequence[str], options: SearchOptions) -> Call[BatchFound]:
     """Many queries in one index."""
-    return Call("POST", "/v1/search", BatchFound, _body(queries=list(queries), **options))
+    return Call("POST", "/v1/search", BatchFound, _body(queries=_several(queries), **options))
 
 
 def document(docid: str, index: str) -> Call[FoundDocument]:
@@ -133,7 +134,7 @@ def indexes() -> Call[IndexList]:
 
 def rerank(query: str, documents: Sequence[Text], options: RerankOptions) -> Call[RerankResponse]:
     """Documents to put in order."""
-    sent = [_document(one) for one in documents]
+    sent = [_document(one) for one in _several(documents)]
     return Call("POST", "/v1/rerank", RerankResponse, _body(query=query, documents=sent, **options))
 
 
@@ -159,7 +160,14 @@ def ready() -> Call[Health]:
 
 
 def _generate(question: str, passages: Sequence[Passage], *, stream: bool) -> bytes:
-    return _body(query=question, candidates=[_candidate(one) for one in passages], stream=stream)
+    return _body(query=question, candidates=[_candidate(one) for one in _several(passages)], stream=stream)
+
+
+def _several(given: Sequence[One]) -> list[One]:
+    """What is in a list; one text is none, though Python would take it apart."""
+    if isinstance(given, str):
+        raise Unusable(f"{given[:80]!r} is one text; give a list of texts")
+    return list(given)
 
 
 def _document(one: Text) -> object:

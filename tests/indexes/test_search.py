@@ -145,6 +145,7 @@ def test_passages_by_docid(five: Index) -> None:
         ({"threads": 0}, "threads must be from 1"),
         ({"k1": -1.0}, "k1=-1.0"),
         ({"k1": math.nan}, "k1=nan"),
+        ({"k1": 1e300}, "k1=1e\\+300"),
         ({"b": 1.5}, "b=1.5"),
         ({"method": "BM25"}, "no search method 'BM25'; there are bm25, dense, hybrid"),
     ],

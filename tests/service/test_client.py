@@ -322,6 +322,17 @@ def test_what_is_no_text(make: Make, whole: str, text: str) -> None:
         client.rerank("q", ["a"], scores=[cast("float", object())])
 
 
+def test_one_text_is_no_list(make: Make, whole: str) -> None:
+    client = make(whole)
+    for ask in (
+        lambda: client.rerank("q", "text"),
+        lambda: client.search_many("text", index="small"),
+        lambda: client.generate("q", "text"),
+    ):
+        with pytest.raises(Unusable, match="'text' is one text; give a list"):
+            ask()
+
+
 def test_keys(make: Make, serve: Serve, tmp_path: Path) -> None:
     key, line = make_key("anna")
     (tmp_path / "keys").write_text(f"{line}\n")
