@@ -2,9 +2,8 @@
 
 Each side's next piece (its passages, or one sentence) is shown once the other side has as many, and what one
 has beyond the other once both are at their end: so neither how fast a system is nor where it pauses tells who
-it is. What was shown is kept until the
-end, so that whoever comes later, or comes back, sees it from the beginning. Knows nothing of stores and
-routes.
+it is. What was shown is kept until the end, so that whoever comes later, or comes back, sees it from the
+beginning. Knows nothing of stores and routes.
 """
 
 import asyncio
