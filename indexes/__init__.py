@@ -25,6 +25,7 @@ from indexes.errors import (
     IndexExists,
     IndexNotFound,
     JavaMissing,
+    PassageNotFound,
     SearchError,
 )
 from indexes.fusion import reciprocal_rank, weighted
@@ -52,6 +53,7 @@ __all__ = [
     "Manifest",
     "Method",
     "Passage",
+    "PassageNotFound",
     "Progress",
     "SearchError",
     "build_index",

@@ -4,6 +4,7 @@
     ├── CorpusError       a corpus that cannot be read: names the file, the line and what is wrong there
     ├── SearchError       a search that cannot be run as asked (k, threads, a part the index lacks)
     ├── IndexNotFound     no index of this name or path
+    ├── PassageNotFound   no passage of this docid in an index
     ├── IndexBroken       half-built, damaged, or made by another version
     ├── IndexExists       the name is taken and nobody asked to replace it
     ├── EncoderNotFound   no text encoder of this name or path
@@ -28,6 +29,10 @@ class SearchError(IndexesError):
 
 class IndexNotFound(IndexesError):
     """No index of this name or path."""
+
+
+class PassageNotFound(IndexesError):
+    """No passage of this docid in an index."""
 
 
 class IndexBroken(IndexesError):

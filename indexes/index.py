@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from indexes import bm25, catalogue, disk, fusion, manifest
 from indexes.bm25 import Bm25, is_lucene
-from indexes.errors import IndexNotFound, SearchError
+from indexes.errors import PassageNotFound, SearchError
 from indexes.manifest import Manifest
 from indexes.passages import PassageStore
 from indexes.types import Hit, Passage
@@ -114,12 +114,12 @@ class Index:
     def passage(self, docid: str) -> Passage:
         """The passage of this docid.
 
-        Raises IndexNotFound if the index has none, SearchError if it is closed.
+        Raises PassageNotFound if the index has none, SearchError if it is closed.
         """
         self._check_open()
         found = self._store.by_docid([docid]).get(docid) if self._store else self._lucene().passage(docid)
         if found is None:
-            raise IndexNotFound(f"the index {self.manifest.name!r} has no passage {docid!r}")
+            raise PassageNotFound(f"the index {self.manifest.name!r} has no passage {docid!r}")
         return found
 
     def passages(self) -> Iterator[Passage]:

@@ -128,6 +128,7 @@ OUTCOMES: dict[type[Exception], Outcome] = {
     indexes.CorpusError: Outcome(INPUT, 422, "The corpus cannot be read"),
     indexes.SearchError: Outcome(INPUT, 422, "The search cannot be run"),
     indexes.IndexNotFound: Outcome(MISSING, 404, "No such index"),
+    indexes.PassageNotFound: Outcome(MISSING, 404, "No such passage"),
     indexes.IndexBroken: Outcome(MACHINE, 503, "The index cannot be used"),
     indexes.IndexExists: Outcome(INPUT, 409, "The index exists"),
     indexes.EncoderNotFound: Outcome(MISSING, 404, "No such encoder"),

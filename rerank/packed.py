@@ -202,11 +202,15 @@ def run_packed(
 
 def read_packed(
     model: Model, prefix: Prefix, sequences: Sequence[Sequence[int]], last: int, take: Take
-) -> None:
-    """`run_packed` for sequences of tokens, each of which follows the prefix at once."""
+) -> Tensor:
+    """`run_packed` for sequences of tokens, each of which follows the prefix at once.
+
+    Returns the positions that they were read at, int64 `[tokens]`.
+    """
     tokens, positions = end_to_end(sequences, prefix.next, model.device)
     layout = Layout.of([len(sequence) for sequence in sequences], prefix.length, model.device)
     run_packed(model, prefix, tokens, positions, layout, last, take)
+    return positions[0]
 
 
 def end_to_end(sequences: Sequence[Sequence[int]], first: int, device: torch.device) -> tuple[Tensor, Tensor]:

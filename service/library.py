@@ -66,7 +66,7 @@ class Library:
         return method or own.method, own.k1 if k1 is None else k1, own.b if b is None else b
 
     def passage(self, name: str, docid: str) -> Passage:
-        """A passage by its docid. Raises `IndexNotFound`."""
+        """A passage by its docid. Raises `IndexNotFound` and `PassageNotFound`."""
         return self.find(name).passage(docid)
 
     def find(self, name: str) -> Index:

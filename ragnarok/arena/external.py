@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from indexes import Index, IndexNotFound
+from indexes import Index, PassageNotFound
 from ragnarok.arena.types import System
 from ragnarok.errors import BadFormat, NotFound
 from ragnarok.pipeline import Event, Reranked, Result
@@ -58,7 +58,7 @@ class AnswersContender:
             return Passage(docid, "")
         try:
             return self._index.passage(docid)
-        except IndexNotFound:
+        except PassageNotFound:
             return Passage(docid, "")
 
 

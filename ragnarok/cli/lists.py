@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from indexes import Index, IndexNotFound, open_index, read_corpus
+from indexes import Index, PassageNotFound, open_index, read_corpus
 from ragnarok.cli.groups import Source
 from ragnarok.errors import NotFound
 from ragnarok.query import clean_topic
@@ -52,5 +52,5 @@ def passages_of(entries: Run, depth: int, source: Source) -> dict[str, Passage]:
 
 def _held(index: Index, docids: Iterable[str]) -> Iterator[tuple[str, Passage]]:
     for docid in docids:
-        with suppress(IndexNotFound):
+        with suppress(PassageNotFound):
             yield docid, index.passage(docid)

@@ -19,7 +19,7 @@ from rerank.late.turning import turning
 from rerank.late.types import PAGE, Pages, Rows
 from rerank.model import Model
 from rerank.observe import AttentionCall
-from rerank.packed import Prefix, places_of, read_packed
+from rerank.packed import Prefix, read_packed
 from rerank.profile import HeadProfile
 from rerank.rotary import Rotary
 from rerank.steady import steady
@@ -151,8 +151,7 @@ class DocumentReader(TextReader):
                 taken.append(key[:, self._groups[call.layer]])
 
         with steady(self._model.device):
-            read_packed(self._model, self._prefix, documents, self._last, take)
-        positions = places_of(lengths, self._prefix.next, self._model.device)
+            positions = read_packed(self._model, self._prefix, documents, self._last, take)
         keys = self._turn(torch.cat(taken, dim=1), positions)
         scales = None
         if self._dtype == torch.int8:

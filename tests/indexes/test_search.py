@@ -10,9 +10,9 @@ import pytest
 from indexes import (
     Hit,
     Index,
-    IndexNotFound,
     Method,
     Passage,
+    PassageNotFound,
     SearchError,
     build_index,
     reciprocal_rank,
@@ -133,7 +133,7 @@ def _both() -> tuple[Method, Method]:
 
 def test_passages_by_docid(five: Index) -> None:
     assert five.passage("d3") == Passage("d3", "The stock market fell sharply.")
-    with pytest.raises(IndexNotFound, match="'five' has no passage 'd9'"):
+    with pytest.raises(PassageNotFound, match="'five' has no passage 'd9'"):
         five.passage("d9")
 
 

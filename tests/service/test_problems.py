@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from indexes.errors import IndexBroken, IndexNotFound, JavaMissing, SearchError
+from indexes.errors import IndexBroken, IndexNotFound, JavaMissing, PassageNotFound, SearchError
 from ragnarok.errors import OUTCOMES, BadQuery
 from rerank.errors import ContextTooSmall, ModelNotFound, NumericalError
 from service.problems import Problem, problem_of
@@ -182,6 +182,7 @@ async def test_paths_and_methods_that_are_not_there(method: str, path: str, stat
         (BadQuery("the way out"), 422, "bad-query"),
         (SearchError("the way out"), 422, "search-error"),
         (IndexNotFound("the way out"), 404, "index-not-found"),
+        (PassageNotFound("the way out"), 404, "passage-not-found"),
         (IndexBroken("the way out"), 503, "index-broken"),
         (JavaMissing("the way out"), 503, "java-missing"),
         (ModelNotFound("the way out"), OUTCOMES[ModelNotFound].status, "model-not-found"),

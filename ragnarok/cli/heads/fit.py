@@ -68,7 +68,7 @@ class Size:
         int | None,
         typer.Option(
             min=0,
-            help="Tokens behind every word of a passage at which a question is matched.  [default: any]",
+            help="Tokens behind each word of a passage where a question is matched. Default: as read.",
         ),
     ] = None
     repeats: Annotated[int, typer.Option(min=1, help="How often a question is written, in a row.")] = 1
