@@ -18,6 +18,7 @@ from indexes import (
     IndexExists,
     IndexNotFound,
     Passage,
+    PassageNotFound,
     build_index,
     catalogue,
     java,
@@ -271,7 +272,7 @@ def test_indexes_of_others(tmp_path: Path) -> None:
             "c": Passage("c", "cat", "T c"),
         }
         assert index.passage("a") == found["a"]
-        with pytest.raises(IndexNotFound):
+        with pytest.raises(PassageNotFound):
             index.passage("z")
     documents = [json.dumps(record) for record in records]
     with open_index(lucene(tmp_path / "contents", documents, raw=False, contents=True)) as index:
