@@ -10,9 +10,10 @@ STAMP  := $(VENV)/.installed
 demo: setup
 	@$(BIN)/ragnarok demo
 
+# The order of files is tests/conftest.py's: the longest first.
 test: setup
 	@sh tests/setup-system.sh
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest -q tests/docs tests/test_house.py

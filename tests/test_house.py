@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
     "indexes": set(),
@@ -97,6 +99,10 @@ def test_nothing_is_excused_from_the_rules() -> None:
         if excuse.search(line) and "re.compile" not in line
     ]
     assert excused == []
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
 
 
 def test_help_needs_no_model_library() -> None:

@@ -38,14 +38,15 @@ def ask(
 
     Example: ragnarok ask "What does functools.lru_cache do when it is full?" --index demo
     """
-    # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
+    question = clean_query(question)
+    ranked = ranking.settings()
+    # Here, not at the top: torch takes seconds to import, and neither `--help` nor a refusal needs it.
     from ragnarok.assemble import build_pipeline
     from ragnarok.generators import LocalOptions
 
-    question = clean_query(question)
     steps = Steps()
     settings = replace(
-        ranking.settings(),
+        ranked,
         index=index,
         method=method,
         model=model,

@@ -82,6 +82,7 @@ class Ranking:
 
         Raises `BadHeads` and `BadProfile`.
         """
+        heads = read_heads(self.heads)
         # Here, not at the top: torch takes seconds to import, and `--help` needs none of it.
         from ragnarok.assemble import PipelineSettings
         from rerank.late.reranker import LateOptions
@@ -96,7 +97,7 @@ class Ranking:
             store=self.kept.options(),
             first_stage=self.first_stage,
         )
-        return replace(made, icr=replace(icr or made.icr, heads=read_heads(self.heads)))
+        return replace(made, icr=replace(icr or made.icr, heads=heads))
 
 
 @dataclass(frozen=True, slots=True)

