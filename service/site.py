@@ -22,8 +22,9 @@ SHEETS, SCRIPTS = (
     {path.name: path.read_text(encoding="utf-8").rstrip() for path in sorted(folder.iterdir())}
     for folder in (STYLES, INLINE)
 )
-"""Style sheets, and the script that loads the others, by the names of their files. They stand in the page
-itself: nothing is to be fetched before it is painted."""
+"""Style sheets, the scripts that are there from the beginning, and the rules which links a browser may follow
+before they are clicked (of those pages none begins, asks or counts anything before it is shown), by the names
+of their files. They stand in the page itself: nothing is to be fetched before it is painted."""
 
 
 def _hash(text: str) -> str:
@@ -54,14 +55,9 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
-PRERENDERED = {"Speculation-Rules": '"/assets/prerender.json"'}
-"""Where a browser finds which of our links it may follow before they are clicked: pages of which none begins,
-asks or counts anything before it is shown."""
-
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
-    ".json": "application/speculationrules+json",
     ".svg": "image/svg+xml",
 }
 """Said here because what the host's own table says differs from host to host."""
@@ -101,7 +97,7 @@ def page_response(
 ) -> Response:
     """A page, or 304 for a browser that has it; `kept` is what it may do with it."""
     etag = f'"{blake2b(page, digest_size=12).hexdigest()}"'
-    headers = HEADERS | {"ETag": etag, "Cache-Control": kept} | (PRERENDERED if kind == ".html" else {})
+    headers = HEADERS | {"ETag": etag, "Cache-Control": kept}
     if status == 200 and etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(page, status, headers | {"Content-Type": TYPES[kind]})

@@ -16,6 +16,7 @@ from ragnarok.cli.options import IndexName, Int8, Json, ModelName, ProfileFile
 from ragnarok.errors import NotFound
 from ragnarok.explanation import Piece, explanation_html, pieces
 from ragnarok.query import clean_query
+from ragnarok.trec import check_place
 
 if TYPE_CHECKING:
     from rerank.late.explain import Explanation
@@ -31,6 +32,8 @@ def _place(path: Path | None) -> Path | None:
     """Refuse a file that cannot be made before anything is loaded."""
     if path is not None and not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {path.parent}; make it first")
+    if path is not None:
+        check_place(path)
     return path
 
 

@@ -56,6 +56,12 @@ def check_place(path: Path) -> None:
     nearest = next(place for place in path.absolute().parents if os.access(place, os.F_OK))
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise NotFound(f"{path}: cannot be written (nothing can be made in {nearest}); choose another path")
+    longest, most = max(len(os.fsencode(part)) for part in path.parts), os.pathconf(nearest, "PC_NAME_MAX")
+    if longest > most:
+        raise NotFound(
+            f"{path}: cannot be written (a name has {longest} bytes, and {most} are the most there); "
+            "choose a shorter one"
+        )
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -66,7 +72,8 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         DiskFull: there is no room for the file.
         NotFound: the path cannot be written for another reason.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    # Without the file's own name, which may be as long as a name can be.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as raw:

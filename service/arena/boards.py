@@ -45,6 +45,10 @@ class Boards:
         self._kept: OrderedDict[object, Any] = OrderedDict()
         self._turn = threading.RLock()
 
+    def revision(self) -> int:
+        """A number that rises with every vote."""
+        return self.store.version()
+
     def columns(self) -> Columns:
         """All votes."""
         return self.store.columns()
@@ -98,7 +102,7 @@ class Boards:
 
     def kept(self, key: object, make: Callable[[], T]) -> T:
         """What `make` makes of the store as it is now, made once for each `key`."""
-        whole = (self.store.version(), key)
+        whole = (self.revision(), key)
         # One at a time: who waits finds what the one before has reckoned.
         with self._turn:
             if whole in self._kept:

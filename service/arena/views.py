@@ -5,6 +5,7 @@ anyone. Knows templates and the arena; nothing of how either works.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import get_args
 
 from fastapi import APIRouter, Request, Response
@@ -23,6 +24,8 @@ PICTURES = {"ratings": rating_plot, "wins": win_matrix}
 
 SIZES = {"ratings": rating_size, "wins": win_size}
 """What room a page keeps for each picture."""
+
+REVISION = "revision"
 
 
 def links(arena: Arena) -> tuple[Link, ...]:
@@ -88,15 +91,17 @@ def _leaderboard(arena: Arena, site: Site) -> APIRouter:
 
     @router.get("/leaderboard")
     async def leaderboard(request: Request) -> Response:
-        wanted, wrong = _wanted(request)
+        wanted, wrong = _wanted(dict(request.query_params))
         page, status = await asyncio.to_thread(_board_page, arena, site, wanted, wrong)
         return page_response(request, page, status=status)
 
     @router.get("/leaderboard/{name}.svg")
     async def picture(name: str, request: Request) -> Response:
+        """Of the newest board, whatever `revision` the address has: with another one a browser asks again."""
         if name not in PICTURES:
             raise NotFound(f"there is no picture {name[:80]!r}; there are {', '.join(PICTURES)}")
-        wanted, wrong = _wanted(request)
+        fields = {field: value for field, value in request.query_params.items() if field != REVISION}
+        wanted, wrong = _wanted(fields)
         if wrong:
             raise NotFound(f"there is no picture of this: {wrong}")
         boards = arena.now.boards
@@ -113,10 +118,10 @@ def _leaderboard(arena: Arena, site: Site) -> APIRouter:
     return router
 
 
-def _wanted(request: Request) -> tuple[BoardQuery, str]:
+def _wanted(fields: Mapping[str, str]) -> tuple[BoardQuery, str]:
     """What is asked for, and what is wrong with it: then it is the whole board."""
     try:
-        return BoardQuery.model_validate(dict(request.query_params)), ""
+        return BoardQuery.model_validate(fields), ""
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         return BoardQuery(), "; ".join(wrong)
@@ -134,11 +139,14 @@ def _board_page(arena: Arena, site: Site, wanted: BoardQuery, wrong: str) -> tup
         return _render(site, wanted, **choices, wrong=wrong, board=None, suspicious=0), 422
 
     def make() -> bytes:
+        # First: a vote that comes meanwhile makes the page newer than it says, never older.
+        revision = boards.revision()
         return _render(
             site,
             wanted,
             **choices,
             wrong="",
+            revision=revision,
             board=boards.board(wanted),
             suspicious=len(boards.suspicious(wanted.board)),
             agreement=boards.agreement(wanted.board),

@@ -196,6 +196,7 @@ def test_detect_counts_a_grade(call: Call, saved: Path, judged: list[str]) -> No
         (["show", "--model", "~nobody-of-this-name/x"], 4, "smollm2-135m"),
         (["import", "x", "--format", "duo", "-o", "p.json"], 2, "give --model or --into"),
         (["import", "x", "--format", "duo", "--into", "own.json", "-o", "no/p.json"], 2, "no folder no"),
+        (["import", "x", "--format", "duo", "-o", "p" * 256], 4, "256 bytes"),
         (["import", "x", "--format", "rank", "--into", "own.json", "-o", "p.json"], 2, "'rank'"),
         (
             ["import", "x", "--format", "duo", "--into", "own.json", "-o", "p.json"],

@@ -23,6 +23,7 @@ def export_arena(
     Example: ragnarok arena export battles.jsonl.gz --store arena.db
     """
     from ragnarok.arena.files import export_csv, export_jsonl
+    from ragnarok.trec import check_place
 
     writers = {".jsonl": export_jsonl, ".csv": export_csv}
     form = output.with_suffix("").suffix if output.suffix == ".gz" else output.suffix
@@ -30,6 +31,7 @@ def export_arena(
         raise typer.BadParameter(
             f"{output}: the name ends in .jsonl or .csv, maybe with .gz, not in {form!r}"
         )
+    check_place(output)
     with opened(store) as arena:
         writers[form](arena, output)
         counts = arena.counts()

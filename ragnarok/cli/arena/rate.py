@@ -63,11 +63,14 @@ def rate(
     from ragnarok.arena.components import component_columns
     from ragnarok.arena.filters import Filters
     from ragnarok.arena.suspicion import examine
+    from ragnarok.trec import check_place
 
     if style and interval == "bootstrap":
         raise typer.BadParameter(
             "with --style intervals are sandwiches; leave out one of --style and --interval"
         )
+    for path in filter(None, (picture, matrix)):
+        check_place(path)
     with opened(store) as arena:
         columns = arena.columns()
     left_out = frozenset(without or ())

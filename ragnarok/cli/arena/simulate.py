@@ -33,7 +33,10 @@ def simulate_votes(
     from ragnarok.arena.files import write_jsonl
     from ragnarok.arena.simulate import Scenario, simulate
     from ragnarok.arena.staged import staged
+    from ragnarok.trec import check_place
 
+    if output is not None:
+        check_place(output)
     truth = dict(map(_rating, systems))
     if len(truth) < len(systems):
         raise typer.BadParameter("a system is named twice; give each a name of its own")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragnarok.cli.console import out, print_json
+from ragnarok.trec import check_place
 from rerank.errors import ModelUnfit
 from rerank.profile import HeadProfile, ModelIdentity, check_profile, read_profile, write_profile
 
@@ -18,6 +19,7 @@ def _place(path: Path) -> Path:
     """Refuse a file that cannot be made before anything is loaded."""
     if not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {path.parent}; make it first")
+    check_place(path)
     return path
 
 

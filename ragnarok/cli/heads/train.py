@@ -12,6 +12,7 @@ from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.grouped import grouped
 from ragnarok.cli.options import Json, ModelName
 from ragnarok.errors import BadFormat
+from ragnarok.trec import check_place
 
 if TYPE_CHECKING:
     from rerank.gates import GateSettings
@@ -80,6 +81,7 @@ def train(
     from rerank.gatefiles import write_pattern
     from rerank.model import load_model
 
+    check_place(output / "loss.svg")
     text = "\n\n".join(map(_text, texts))
     steps = Steps()
     with steps.step(f"model {escape(model)} ready"):

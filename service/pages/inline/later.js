@@ -8,12 +8,8 @@
     // A page that goes to the background meanwhile is not painted, nor is a covered window. What is loaded already is not there again.
     setTimeout(load, 1000);
   };
-  // Nobody may ever see a page that was made before its link was clicked: until then nothing is asked. What it says may be old by then.
-  const shown = () => {
-    if (performance.getEntriesByType("navigation")[0].activationStart > 10_000) location.reload();
-    else wait();
-  };
-  if (document.prerendering) document.addEventListener("prerenderingchange", shown, { once: true });
+  // Nobody may ever see a page that was made before its link was clicked: until then nothing is asked.
+  if (document.prerendering) document.addEventListener("prerenderingchange", wait, { once: true });
   // A tab in the background is not painted.
   else if (document.hidden) load();
   else wait();

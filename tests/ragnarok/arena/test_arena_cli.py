@@ -236,6 +236,25 @@ def test_a_rehearsal_finds_the_truth(command: Command, tmp_path: Path) -> None:
         assert command("arena", "simulate", *wrong)[0] == 3
 
 
+def test_what_cannot_be_written_is_refused_before_anything_is_done(command: Command, tmp_path: Path) -> None:
+    long = tmp_path / f"{'x' * 250}.jsonl"
+    store = str(tmp_path / "none.db")
+    for words in (
+        # Each has another slip, which would come up later.
+        ("simulate", "a=1", "-o", long),
+        ("export", long, "--store", store),
+        ("rate", "--picture", long, "--store", store),
+        ("rate", "--matrix", long, "--store", store),
+    ):
+        code, said, err = command("arena", *words)
+        assert (code, said) == (4, "")
+        assert "a name has 256 bytes" in err
+    # As long as a name may be.
+    file = tmp_path / f"{'x' * 249}.jsonl"
+    assert command("arena", "simulate", "a=1000", "b=1100", "-o", file)[0] == 0
+    assert command("arena", "import", file, "--store", store)[0] == 0
+
+
 def test_a_model_judges_what_it_has_not_judged(command: Command, arena: str) -> None:
     fake = Fake()
     fake.pieces = ('{"better": "tie"}',)

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from benchmarks.devtools import Tabs
 from tests.service.arena.conftest import There
 from tests.service.arena.test_leaderboard import XY, fill
-from tests.service.tabs import Tabs, tabs_of
+from tests.service.tabs import tabs_of
 
 pytestmark = pytest.mark.browser
 
