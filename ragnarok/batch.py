@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from indexes.errors import DiskFull
-from ragnarok.errors import BadFormat, NotFound, RunConflict
+from ragnarok.errors import BadFormat, BadQuery, NotFound, RunConflict
 from ragnarok.pipeline import Pipeline
 from ragnarok.query import clean_topic
 from ragnarok.trec import RunEntry, Year, answer_record, check_tag, fit_answer, write_answers, write_run
@@ -116,6 +116,14 @@ def _write(
 
 
 def _run_topic(pipeline: Pipeline, topic: Topic, options: BatchOptions) -> Done:
+    """Raises what the pipeline does; `BadQuery` names the topic."""
+    try:
+        return _done_by(pipeline, topic, options)
+    except BadQuery as error:
+        raise BadQuery(f"topic {topic.qid!r}: {error}") from error
+
+
+def _done_by(pipeline: Pipeline, topic: Topic, options: BatchOptions) -> Done:
     if not options.answers:
         _, ranked = pipeline.rank(topic.text, depth=options.depth)
         return Done(topic.qid, topic.text, tuple((h.docid, h.score) for h in ranked), None, {})

@@ -1,17 +1,22 @@
-"""What a request must be before anything is made of it: not too large, JSON, and UTF-8.
+"""What a request must be before anything is made of it: JSON, and UTF-8.
 
-Knows HTTP only; what the JSON must say is the schema's business.
+Knows HTTP only; how large it may be says `service.bodies`, and what it must say is the schema's business.
 """
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
+from email.message import Message
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.datastructures import Headers
+from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
+
+from service.errors import OverLimit
+
+UTF_8 = ("utf-8", "utf8")
 
 ASKING = ("/v1/", "/v2/")
 """Paths that ask something; pages, health and counters hold nothing of anyone's, and are open to all."""
@@ -23,36 +28,6 @@ def asks(scope: Scope) -> bool:
     return scope["type"] == "http" and path.startswith(ASKING)
 
 
-class BodyLimit:
-    """Refuses bodies over a limit, by what they say of themselves and by what really comes in."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int, others: Mapping[str, int] | None = None) -> None:
-        """Stand before `app`; `others` are paths with a limit of their own."""
-        self.app, self.max_bytes, self.others = app, max_bytes, others or {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count the body while the application reads it."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        max_bytes = self.others.get(scope["path"], self.max_bytes)
-        declared = Headers(scope=scope).get("content-length", "")
-        seen = int(declared) if declared.isascii() and declared.isdigit() else 0
-        read = 0
-
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive() if seen <= max_bytes else {"type": "http.request", "body": b""}
-            read += len(message.get("body", b""))
-            if max(seen, read) > max_bytes:
-                raise HTTPException(
-                    413, f"The body is over this service's limit of {max_bytes:,} bytes; send less."
-                )
-            return message
-
-        await self.app(scope, counted, send)
-
-
 class JsonRoute(APIRoute):
     """A route whose requests carry JSON in UTF-8: anything else is refused by name."""
 
@@ -62,10 +37,11 @@ class JsonRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             sent = request.headers.get("content-type", "")
-            kind, _, parameters = sent.partition(";")
-            if kind.strip().lower() != "application/json":
+            told = Message()
+            told["content-type"] = sent
+            if not sent or told.get_content_type() != "application/json":
                 raise HTTPException(415, f"The body is {sent[:80] or 'of no type'}; send application/json.")
-            if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
+            if told.get_content_charset(UTF_8[0]) not in UTF_8:
                 raise HTTPException(415, "The body's charset is not UTF-8; send UTF-8.")
             packed = request.headers.get("content-encoding") or "identity"
             if packed.strip().lower() != "identity":
@@ -89,6 +65,21 @@ class JsonRoute(APIRoute):
                 raise
 
         return checked
+
+
+def at_most(most: int, member: str) -> BeforeValidator:
+    """Refuses a body whose list `member` is longer than `most`, before anything is made of its items.
+
+    What refuses it raises `OverLimit`.
+    """
+
+    def check(sent: object) -> object:
+        items = sent.get(member) if isinstance(sent, dict) else None
+        if isinstance(items, list) and len(items) > most:
+            raise OverLimit(f"{len(items):,} {member} are over this service's limit of {most:,}; send less")
+        return sent
+
+    return BeforeValidator(check)
 
 
 def _unreadable(error: RecursionError | ValueError) -> str:

@@ -1,6 +1,7 @@
 """Answers from passages that the client brings, whole or sentence by sentence."""
 
 from collections.abc import Generator
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
@@ -8,8 +9,7 @@ from ragnarok.query import clean_query
 from ragnarok.types import Answer, Sentence
 from service.context import current
 from service.desk import Desk
-from service.door import JsonRoute
-from service.errors import OverLimit
+from service.door import JsonRoute, at_most
 from service.identity import HEADER
 from service.parts import Parts
 from service.problems import problem_of, problems_of
@@ -50,7 +50,7 @@ def generation_routes(desk: Desk) -> APIRouter:
             **problems_of(400, 401, 408, 413, 415, 422, 429, 500, 502, 503, 504),
         },
     )
-    most = desk.settings.max_documents
+    few = at_most(desk.settings.max_documents, "candidates")
 
     @router.post(
         "/generate",
@@ -59,7 +59,7 @@ def generation_routes(desk: Desk) -> APIRouter:
         summary="Answer a question from passages",
     )
     async def generate(
-        asked: GenerateRequest, request: Request, response: Response
+        asked: Annotated[GenerateRequest, few], request: Request, response: Response
     ) -> GenerateResponse | Response:
         """Answer from the candidates, best first, as many of them as the service reads.
 
@@ -67,8 +67,6 @@ def generation_routes(desk: Desk) -> APIRouter:
         """
         query, hits = clean_query(asked.text), asked.hits
         current().question = query
-        if len(hits) > most:
-            raise OverLimit(f"{len(hits):,} candidates are over this service's limit of {most:,}; send less")
 
         def work(parts: Parts) -> Generator[Sentence | Answer]:
             assert parts.generator is not None

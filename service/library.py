@@ -9,6 +9,7 @@ from dataclasses import asdict
 from hashlib import blake2b
 
 from indexes import Hit, Index, IndexNotFound, Method, Passage, open_index
+from ragnarok.pipeline import close_parts
 from service.identity import identity_of
 from service.settings import Settings
 
@@ -83,8 +84,7 @@ class Library:
 
     def close(self) -> None:
         """Close the indexes."""
-        for index in self.indexes.values():
-            index.close()
+        close_parts(*self.indexes.values())
 
 
 class LibraryRetriever:

@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragnarok.errors import BadSetting
 from service import logs
+from service.bodies import BodyLimit, Most
 from service.cache import Cache
 from service.context import REQUEST_ID, Asked, begin
 from service.counting import count
 from service.desk import Desk
-from service.door import BodyLimit
 from service.keys import KeyCheck, read_keys
 from service.limits import Limits, Rates
 from service.metrics import Metrics
@@ -31,6 +31,10 @@ QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 BULK = ("/v1/rerank", "/v2/rerank", "/v1/generate", "/v1/search")
 """Paths whose bodies bring documents, or many queries."""
+
+VALUES, VALUES_EACH = 65_536, 16
+"""How many values any body may hold, and how many for each document or query that it may bring, where that is
+more: a passage with its address, its place in its document and its score has a dozen."""
 
 EXPOSED = (REQUEST_ID, "X-Cache", "Retry-After", "RateLimit", "RateLimit-Policy")
 """Headers of an answer that a page of another site may read."""
@@ -110,9 +114,11 @@ def _guard(app: FastAPI, settings: Settings, metrics: Metrics, rates: Rates, des
     def refused(why: str) -> None:
         metrics.refused.labels(why).inc()
 
-    bulk = max(settings.max_documents_bytes, settings.max_body_bytes)
+    few = Most(settings.max_body_bytes, VALUES)
+    items = max(settings.max_documents, settings.max_queries)
+    many = Most(max(settings.max_documents_bytes, few.bytes), max(VALUES, VALUES_EACH * items))
     times = Times(settings.body_seconds, settings.request_seconds, settings.stream_seconds)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, others=dict.fromkeys(BULK, bulk))
+    app.add_middleware(BodyLimit, most=few, others=dict.fromkeys(BULK, many))
     app.add_middleware(TimeLimits, times=times, told=refused)
     app.add_middleware(
         Limits, rates=rates, rate=settings.rate_limit, at_once=settings.max_in_flight, told=refused

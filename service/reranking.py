@@ -3,10 +3,12 @@
 `relevance_score` is what the re-ranker says (docs/service.md): without a first stage, attention alone.
 """
 
+import asyncio
 import uuid
 from collections.abc import Generator, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -19,8 +21,8 @@ from ragnarok.types import Highlight, Hit, Mode, Passage, RankedHit
 from service.cache import Cache
 from service.context import current
 from service.desk import Desk
-from service.door import JsonRoute
-from service.errors import BadMode, NoSuchModel, OverLimit
+from service.door import JsonRoute, at_most
+from service.errors import BadMode, NoSuchModel
 from service.identity import HEADER
 from service.parts import Parts
 from service.problems import problems_of
@@ -54,19 +56,22 @@ def rerank_routes(desk: Desk, cache: Cache) -> APIRouter:
         route_class=JsonRoute, responses=problems_of(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
     )
     names = model_names(desk.settings)
+    few = at_most(desk.settings.max_documents, "documents")
 
-    async def rerank(asked: RerankRequest, request: Request) -> Response:
+    async def rerank(asked: Annotated[RerankRequest, few], request: Request) -> Response:
         """Put documents in order, best first.
 
         `relevance_score` is attention's alone, or joined with a first stage's if its `ranks` or `scores` are
         sent; higher is better. `explain` marks the words that drew attention.
         """
-        asked = _checked(asked, names, desk.settings.max_documents)
+        asked = _checked(asked, names)
         current().question = asked.query
         ranked = await _ranked(asked, request, desk, cache)
         if ranked is None:
             return left()
-        said = _respond(asked, ranked, names[0], "2" if request.url.path.startswith("/v2") else "1")
+        version = "2" if request.url.path.startswith("/v2") else "1"
+        # In a thread: megabytes of documents are counted.
+        said = await asyncio.to_thread(_respond, asked, ranked, names[0], version)
         written = said.model_dump_json(exclude_none=True).encode()
         identity = desk.parts.identity("rerank")
         return json_response(written, {} if identity is None else {HEADER: identity})
@@ -91,16 +96,12 @@ def model_names(settings: Settings) -> list[str]:
     return [own, *split_list(settings.model_aliases)]
 
 
-def _checked(asked: RerankRequest, names: list[str], most: int) -> RerankRequest:
-    """The request with a clean query. Raises `NoSuchModel`, `OverLimit` and `BadQuery`."""
+def _checked(asked: RerankRequest, names: list[str]) -> RerankRequest:
+    """The request with a clean query. Raises `NoSuchModel` and `BadQuery`."""
     if asked.model is not None and asked.model not in names:
         raise NoSuchModel(
             f"no model {asked.model[:80]!r} is served here; ask for {names[0]!r} or for none, "
             "or have the name added to RAGNAROK_MODEL_ALIASES"
-        )
-    if len(asked.documents) > most:
-        raise OverLimit(
-            f"{len(asked.documents):,} documents are over this service's limit of {most:,}; send less"
         )
     return asked.model_copy(update={"query": clean_query(asked.query)})
 

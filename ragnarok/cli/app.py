@@ -23,6 +23,7 @@ from ragnarok.cli import (
     run,
     search,
     serve,
+    validate,
     warm,
 )
 from ragnarok.errors import OUTCOMES, outcome_of
@@ -45,6 +46,7 @@ app.command(name="warm")(warm.warm)
 app.command(name="explain")(explain.explain)
 app.command(name="ask")(ask.ask)
 app.command(name="run")(run.run)
+app.command(name="validate")(validate.validate)
 app.command(name="eval")(evaluate.evaluate)
 app.add_typer(heads.app, name="heads")
 app.add_typer(bench.app, name="bench")

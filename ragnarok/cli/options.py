@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from indexes import Method
+from ragnarok.trec import RULES, Year
 from ragnarok.types import GeneratorName, Mode
 from rerank.errors import BadHeads
 
@@ -91,6 +92,9 @@ OpenAITimeout = Annotated[
     typer.Option(
         "--openai-timeout", envvar="RAGNAROK_OPENAI_TIMEOUT", help="Generator openai: seconds for an answer."
     ),
+]
+TrackYear = Annotated[
+    int, typer.Option("--year", help=f"Year of TREC's RAG track: {', '.join(map(str, RULES))}.")
 ]
 Instruction = Annotated[
     Literal["qa", "ie"], typer.Option(help="Wording: answer the question, or find relevant information.")
@@ -181,3 +185,11 @@ def _pairs(text: str) -> tuple[tuple[int, int], ...]:
     found = [_PAIR.fullmatch(word) for word in text.replace(",", " ").split()]
     pairs = tuple((int(pair[1]), int(pair[2])) for pair in found if pair is not None)
     return pairs if len(pairs) == len(found) else ()
+
+
+def track_year(year: int) -> Year:
+    """A year that has rules. Raises `BadParameter`."""
+    for known in RULES:
+        if year == known:
+            return known
+    raise typer.BadParameter(f"no TREC RAG form of {year}; there are {', '.join(map(str, RULES))}")

@@ -6,13 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragnarok.batch import BatchOptions, run_batch
+from ragnarok.batch import PROGRESS, BatchOptions, run_batch
 from ragnarok.cli.console import Steps, err, out, print_json
 from ragnarok.cli.grouped import grouped
 from ragnarok.cli.groups import Ranking, Writing
-from ragnarok.cli.options import IndexName, Json, MethodName, ModelName, PolicyName, Sparsity
+from ragnarok.cli.options import (
+    IndexName,
+    Json,
+    MethodName,
+    ModelName,
+    PolicyName,
+    Sparsity,
+    TrackYear,
+    track_year,
+)
 from ragnarok.pipeline import Pipeline
-from ragnarok.trec import RULES, Year, check_tag, read_topics
+from ragnarok.trec import RULES, check_place, check_tag, read_topics
 
 if TYPE_CHECKING:
     from ragnarok.assemble import PipelineSettings
@@ -24,7 +33,7 @@ def run(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run, answers and progress.")],
     *,
     tag: Annotated[str, typer.Option(help="Run tag, at most 20 characters.")] = "ragnarok",
-    year: Annotated[int, typer.Option(help=f"Form of the answers: {', '.join(map(str, RULES))}.")] = 2025,
+    year: TrackYear = 2025,
     index: IndexName = "demo",
     method: MethodName = None,
     model: ModelName = "smollm2-135m",
@@ -52,8 +61,9 @@ def run(
     from ragnarok.generators import LocalOptions
 
     steps = Steps()
-    form = _year(year)
+    form = track_year(year)
     questions = read_topics(topics)
+    check_place(output / PROGRESS)
     settings = replace(
         ranking.settings(),
         index=index,
@@ -98,10 +108,3 @@ def _kept(settings: "PipelineSettings", pipeline: Pipeline) -> dict[str, object]
         # Its name may stand for another one by now.
         kept["index created"] = pipeline.retriever.created
     return kept | {"profile": None if used is None else used.digest, "late": {"int8": settings.late.int8}}
-
-
-def _year(year: int) -> Year:
-    for known in RULES:
-        if year == known:
-            return known
-    raise typer.BadParameter(f"no TREC RAG form of {year}; there are {', '.join(map(str, RULES))}")

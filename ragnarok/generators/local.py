@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ragnarok.citations import AnswerBuilder
+from ragnarok.query import check_tokens
 from ragnarok.sentences import SentenceStream
 from ragnarok.types import Answer, Hit, Sentence
 from rerank.cache import PrefixCache
@@ -67,8 +68,10 @@ class LocalGenerator:
     def stream(self, query: str, hits: Sequence[Hit]) -> Iterator[Sentence | Answer]:
         """Yield each sentence as soon as it is certain, then the whole answer.
 
-        Without hits the answer has no sentence and a note. Raises `ContextTooSmall` and `NumericalError`.
+        Without hits the answer has no sentence and a note. Raises `BadQuery`, `ContextTooSmall` and
+        `NumericalError`.
         """
+        check_tokens(query, self.model)
         hits = hits[: self.options.passages]
         builder = AnswerBuilder(query, [hit.docid for hit in hits], max_citations=self.options.max_citations)
         if not hits:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ragnarok.citations import AnswerBuilder
+from ragnarok.query import check_tokens
 from ragnarok.sentences import split_sentences
 from ragnarok.types import Answer, Hit, Sentence
 from rerank.counts import Counted
@@ -70,8 +71,9 @@ class QuoteGenerator:
     def stream(self, query: str, hits: Sequence[Hit]) -> Iterator[Sentence | Answer]:
         """Yield the chosen sentences in the passages' order, then the whole answer.
 
-        Raises `ContextTooSmall` and `NumericalError`.
+        Raises `BadQuery`, `ContextTooSmall` and `NumericalError`.
         """
+        check_tokens(query, self.model)
         hits = hits[: self.options.passages]
         builder = AnswerBuilder(query, [hit.docid for hit in hits])
         candidates = list(self._candidates(hits))

@@ -5,10 +5,12 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Protocol
 
+from ragnarok.query import check_tokens
 from ragnarok.types import Highlight, Hit, RankedHit
 from rerank.counts import Counted, Counts
 from rerank.fuse import fuse
 from rerank.icr import Reading, TokenScore
+from rerank.model import Model
 
 HIGHLIGHT_FROM = 0.3
 """Words are highlighted that drew at least this share of what the passage's strongest word drew."""
@@ -19,6 +21,8 @@ _WORD = re.compile(r"\w[\w\u0300]*")
 
 class Reader(Protocol):
     """What looks at a list of passages: in-context re-ranking, in one prompt or over passages read alone."""
+
+    model: Model
 
     def read(self, query: str, passages: Sequence[str], /) -> Reading:
         """The scores of the passages, and what each of their tokens says."""
@@ -35,8 +39,9 @@ class AttentionReranker:
     def rerank(self, query: str, hits: Sequence[Hit]) -> list[RankedHit]:
         """The same hits, best first, with highlighted words; scores compare within this list only.
 
-        Raises `ContextTooSmall` and `NumericalError`.
+        Raises `BadQuery`, `ContextTooSmall` and `NumericalError`.
         """
+        check_tokens(query, self.reader.model)
         reading = self.reader.read(query, [hit.passage.contents for hit in hits])
         scores = fuse(reading.scores, [hit.rank for hit in hits], self.first_stage)
         marks = [highlights(hit, tokens) for hit, tokens in zip(hits, reading.tokens, strict=True)]

@@ -8,6 +8,7 @@ from copy import copy
 
 import numpy as np
 
+from ragnarok.query import check_tokens
 from ragnarok.rerankers.attention import best_first, highlights, ranked
 from ragnarok.types import Highlight, Hit, RankedHit
 from rerank.counts import Counted
@@ -50,8 +51,9 @@ class LateAttentionReranker:
     def rerank(self, query: str, hits: Sequence[Hit]) -> list[RankedHit]:
         """The same hits, best first, the best ones with highlighted words.
 
-        Raises `ContextTooSmall`, `NumericalError`, and `Overloaded` where too many wait.
+        Raises `BadQuery`, `ContextTooSmall`, `NumericalError`, and `Overloaded` where too many wait.
         """
+        check_tokens(query, self.reader.model)
         texts = [hit.passage.contents for hit in hits]
         found = self.batcher.read(query, texts)
         beside = self._first_stage(query, hits)

@@ -14,7 +14,8 @@ from ragnarok.trec.answers import (
 )
 from ragnarok.trec.files import check_place
 from ragnarok.trec.rules import RULES, Year, check_tag
-from ragnarok.trec.runs import Run, RunEntry, read_run, validate_run, write_run
+from ragnarok.trec.runs import Run, RunEntry, read_run, write_run
+from ragnarok.trec.submissions import validate
 from ragnarok.trec.topics import read_topics
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
     "read_answers",
     "read_run",
     "read_topics",
-    "validate_run",
+    "validate",
     "write_answers",
     "write_run",
 ]

@@ -18,7 +18,15 @@ from ragnarok.trec.files import bad_line, read_lines, write_lines
 from ragnarok.trec.rules import RULES, Rules, Year, tag_problem
 from ragnarok.types import Answer, Sentence, Topic
 
-__all__ = ["AnswerLine", "answer_record", "check_record", "fit_answer", "read_answers", "write_answers"]
+__all__ = [
+    "AnswerLine",
+    "answer_record",
+    "check_record",
+    "fit_answer",
+    "names_of",
+    "read_answers",
+    "write_answers",
+]
 
 Record = dict[str, Any]
 
@@ -143,6 +151,14 @@ def check_record(record: object, year: Year, topics: Sequence[Topic] | None = No
     if year == 2024 and record.get("response_length") != words:
         problems.append(f"response_length is {record.get('response_length')!r}, the answer has {words} words")
     return problems
+
+
+def names_of(record: object, year: Year) -> tuple[str | None, str | None]:
+    """The ids of the topic and the run of any record; None for what it lacks."""
+    place = record if year == 2024 or not isinstance(record, Mapping) else record.get("metadata")
+    head = place if isinstance(place, Mapping) else {}
+    qid, run_id = head.get("topic_id" if year == 2024 else "narrative_id"), head.get("run_id")
+    return str(qid) if _is_id(qid) else None, run_id if isinstance(run_id, str) else None
 
 
 def write_answers(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -1,16 +1,18 @@
-"""What each year's track allows, in one table; and the rule for run tags, which all years share.
+"""What each year's track allows, in one table; and the rules for run tags and topics, which all years share.
 
 Knows nothing of files: `runs` and `answers` apply these rules to theirs.
 """
 
 import re
 import unicodedata
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ragnarok.errors import BadFormat
+from ragnarok.types import Topic
 
-__all__ = ["MAX_TAG", "RULES", "Rules", "Year", "check_tag", "tag_problem"]
+__all__ = ["MAX_TAG", "RULES", "Rules", "Year", "check_tag", "missing_topics", "tag_problem"]
 
 Year = Literal[2024, 2025, 2026]
 
@@ -57,3 +59,8 @@ def check_tag(tag: str) -> str:
     if problem := tag_problem(tag):
         raise BadFormat(problem)
     return tag
+
+
+def missing_topics(found: Collection[str], topics: Sequence[Topic] | None) -> Iterator[str]:
+    """Which of `topics`, where they are known, are not among the ids that were found in a file."""
+    return (f"topic {topic.qid!r} is missing" for topic in topics or () if topic.qid not in found)

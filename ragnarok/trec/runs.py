@@ -18,7 +18,8 @@ import numpy as np
 
 from ragnarok.errors import BadFormat
 from ragnarok.trec.files import bad_line, read_lines, write_lines
-from ragnarok.trec.rules import RULES, Year, check_tag, tag_problem
+from ragnarok.trec.rules import RULES, Year, check_tag, missing_topics, tag_problem
+from ragnarok.types import Topic
 
 __all__ = ["Run", "RunEntry", "Scored", "read_run", "validate_run", "write_run"]
 
@@ -102,8 +103,12 @@ def write_run(
     write_lines(path, lines)
 
 
-def validate_run(path: str | Path, year: Year) -> list[str]:
-    """What that year's track would refuse in a run, each problem with its line or topic; [] is none."""
+def validate_run(path: str | Path, year: Year, topics: Sequence[Topic] | None = None) -> list[str]:
+    """What that year's track would refuse in a run, each problem with its line or topic; [] is none.
+
+    With `topics`, the run must have documents for these and no others. Raises `NotFound`, and `BadFormat` for
+    what is no text.
+    """
     path = Path(path)
     rules = RULES[year]
     run: Run = {}
@@ -127,6 +132,10 @@ def validate_run(path: str | Path, year: Year) -> list[str]:
     for qid, entries in run.items():
         if rules.depth is not None and len(entries) > rules.depth:
             problems.append(f"topic {qid!r}: {len(entries)} documents, the limit is {rules.depth}")
+    if topics is not None:
+        known = {topic.qid for topic in topics}
+        problems += (f"topic {qid!r} is not one of the {len(known)}" for qid in run if qid not in known)
+    problems += missing_topics(run, topics)
     tags = dict.fromkeys(entry.tag for entries in run.values() for entry in entries)
     return problems + [problem for tag in tags if (problem := tag_problem(tag))]
 

@@ -13,7 +13,7 @@ from ragnarok.errors import BadFormat, BadQuery, NotFound, RunConflict
 from ragnarok.pipeline import Pipeline
 from ragnarok.rerankers import KeepOrder
 from ragnarok.trec import Year, check_record, read_run
-from ragnarok.types import Answer, Hit, Passage, Sentence, Topic
+from ragnarok.types import Answer, Hit, Passage, RankedHit, Sentence, Topic
 
 TOPICS = [Topic("7", "first \u2028 question 🦜"), Topic("8", "nothing at all"), Topic("9", "last question")]
 DOCIDS = {
@@ -212,6 +212,22 @@ def test_a_question_that_cannot_be_asked_is_found_before_the_first(tmp_path: Pat
     with pytest.raises(BadQuery, match="topic 'long': the question has"):
         start(tmp_path / "new", topics=[*TOPICS, Topic("long", "word " * 10_000)])
     assert not (tmp_path / "new").exists()
+
+
+class Refuser(KeepOrder):
+    """A re-ranker for which the last question is too long."""
+
+    def rerank(self, query: str, hits: Sequence[Hit]) -> list[RankedHit]:
+        if query == TOPICS[-1].text:
+            raise BadQuery("the question has 3,000 tokens")
+        return super().rerank(query, hits)
+
+
+def test_a_question_that_is_too_long_for_the_model_is_named(tmp_path: Path) -> None:
+    stages = Stages()
+    with pytest.raises(BadQuery, match="topic '9': the question has 3,000 tokens"):
+        run_batch(Pipeline(stages, Refuser(), stages), TOPICS, tmp_path, BatchOptions("tag", depth=2), {})
+    assert (tmp_path / PROGRESS).read_bytes().count(b"\n") == 3, "what was done is kept"
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

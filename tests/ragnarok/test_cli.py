@@ -133,6 +133,8 @@ def test_what_no_index_can_be_is_wrong_usage(call: Call, home: Path, words: list
             4,
             "cannot be written",
         ),
+        (["run", "TOPICS", "-o", "x" * 256, "--model", "/no/model"], 4, "256 bytes"),
+        (["search", "--topics", "TOPICS", "-o", "x" * 256, "--index", "signs"], 4, "256 bytes"),
         (
             ["run", "TOPICS", "-o", "new", "--index", "signs", "--model", "SAVED", "--tag", "a b"],
             3,
@@ -329,6 +331,25 @@ def test_rerank_reads_a_corpus_and_names_what_it_lacks(
         call(*words, "-t", topics, "--index", "signs"), 4, "index signs has no passage 'gone'", "(2 such)"
     )
     assert not (tmp_path / "new.trec").exists()
+
+
+def test_validate_says_all_that_is_wrong(call: Call, tmp_path: Path) -> None:
+    run, topics = tmp_path / "run[1]", tmp_path / "topics.tsv"
+    docid = "msmarco_v2.1_doc_29_1#3_1637632"
+    run.write_text(f"1 Q0 {docid} 1 2 tag\n")
+    topics.write_text("1\twhere?\n2\twhen?\n")
+    assert call("validate", run).out == f"{run}: nothing is wrong\n"
+    failed = call("validate", run, "--topics", topics, "--year", "2024")
+    assert (failed.code, failed.out) == (3, f"{run}: topic '2' is missing\n")
+    assert f"TREC RAG 2024 would refuse {run}: 1 problem; mend" in failed.err
+    run.write_text("".join(f"1 Q0 d{n} {n} {99 - n} tag\n" for n in range(1, 41)))
+    failed = call("validate", run, "--json")
+    assert [len(one["problems"]) for one in json.loads(failed.out)["files"]] == [40]
+    assert json.loads(failed.err)["error"] == "BadFormat"
+    shown = call("validate", run).out.splitlines()
+    assert (len(shown), shown[-1]) == (26, f"{run}: and 15 more")
+    one_line(call("validate", tmp_path / "none"), 4, "there is no such file")
+    assert call("validate", run, "--year", "2023").code == 2
 
 
 def test_eval_by_hand(call: Call, tmp_path: Path) -> None:

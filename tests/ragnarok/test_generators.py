@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from ragnarok.errors import BadQuery
 from ragnarok.generators import LocalGenerator, LocalOptions, QuoteGenerator
 from ragnarok.generators.local import INSTRUCTION, LEAD
 from ragnarok.generators.quote import QuoteOptions
+from ragnarok.query import MAX_QUERY_TOKENS
 from ragnarok.seams import Generator
 from ragnarok.sentences import split_sentences
 from ragnarok.types import Answer, Hit, Passage, Sentence
@@ -78,9 +80,15 @@ def test_without_hits_nothing_is_answered(small: Model, make: type[LocalGenerato
 
 def test_a_question_that_fills_the_context_is_refused(small: Model) -> None:
     with pytest.raises(ContextTooSmall):
-        list(LocalGenerator(small).stream("why " * 1000, hits()))
+        list(LocalGenerator(small).stream("why " * 500, hits()))
     with pytest.raises(ContextTooSmall):
-        list(QuoteGenerator(small).stream("why " * 1000, hits()))
+        list(QuoteGenerator(small).stream("why " * 500, hits()))
+
+
+def test_a_question_of_too_many_tokens_is_refused(small: Model) -> None:
+    for generator in (LocalGenerator(small), QuoteGenerator(small)):
+        with pytest.raises(BadQuery, match=r"2,049 tokens of .*, the limit is 2,048; ask"):
+            list(generator.stream("7" * (MAX_QUERY_TOKENS + 1), hits()))
 
 
 def test_the_prompt_leads_in_with_words(small: Model) -> None:

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragnarok.errors import BadQuery
-from ragnarok.query import MAX_QUERY_CHARACTERS, MAX_QUERY_WORDS, clean_query
+from ragnarok.query import (
+    MAX_QUERY_CHARACTERS,
+    MAX_QUERY_TOKENS,
+    MAX_QUERY_WORDS,
+    check_tokens,
+    clean_query,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +44,33 @@ def test_limits_are_named() -> None:
         clean_query("w" * (MAX_QUERY_CHARACTERS + 1))
     with pytest.raises(BadQuery, match="limit"):
         clean_query("word " * 10_000)
+
+
+class Cutter:
+    """A model with a token every so many characters."""
+
+    name = "cutter"
+
+    def __init__(self, characters: int) -> None:
+        """Cut after so many."""
+        self.characters, self.asked = characters, 0
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """The first letter of each token."""
+        self.asked += len(texts)
+        return [[ord(letter) for letter in text[:: self.characters]] for text in texts]
+
+
+def test_tokens_are_limited_too() -> None:
+    by_letter, by_word = Cutter(1), Cutter(5)
+    check_tokens("7" * MAX_QUERY_TOKENS, by_letter)
+    assert by_letter.asked == 0, "it cannot be too long"
+    with pytest.raises(BadQuery, match="2,049 tokens of cutter, the limit is 2,048; ask"):
+        check_tokens("7" * (MAX_QUERY_TOKENS + 1), by_letter)
+    with pytest.raises(BadQuery, match="3,000 tokens"):
+        check_tokens("क" * 3_000, by_letter)
+    check_tokens("word " * MAX_QUERY_WORDS, by_word)
+    assert by_word.asked == 1
 
 
 @given(st.text(st.characters(codec=None)))

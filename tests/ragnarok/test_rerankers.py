@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from ragnarok.errors import BadQuery
+from ragnarok.query import MAX_QUERY_TOKENS
 from ragnarok.rerankers import AttentionReranker, KeepOrder, LateAttentionReranker
 from ragnarok.rerankers.attention import highlights
 from ragnarok.rerankers.late import TOGETHER
@@ -53,6 +56,15 @@ def test_ties_go_to_the_better_first_rank(small: Model) -> None:
     assert [hit.score for hit in ranked] == [0, 0, 0]
     assert [hit.docid for hit in ranked] == ["d1", "d2", "d3"]
     assert [hit.rank for hit in ranked] == [1, 2, 3]
+
+
+def test_a_question_of_too_many_tokens_is_refused(small: Model) -> None:
+    late = LateAttentionReranker(reranker(small))
+    with closing(late):
+        for made in (late, AttentionReranker(InContextReranker(small))):
+            with pytest.raises(BadQuery, match=r"2,049 tokens of .*, the limit is 2,048; ask"):
+                made.rerank("7" * (MAX_QUERY_TOKENS + 1), HITS)
+        assert late.batcher.stats().requests == 0
 
 
 def test_cut_passages_are_said_to_be(small: Model) -> None:

@@ -25,9 +25,10 @@ from ragnarok.trec.answers import (
     read_answers,
     write_answers,
 )
-from ragnarok.trec.files import read_lines, write_lines
+from ragnarok.trec.files import check_place, read_lines, write_lines
 from ragnarok.trec.rules import RULES, Year, check_tag
 from ragnarok.trec.runs import RunEntry, read_run, validate_run, write_run
+from ragnarok.trec.submissions import validate
 from ragnarok.trec.topics import read_topics
 from ragnarok.types import Answer, Hit, Passage, Sentence, Topic
 
@@ -87,6 +88,19 @@ def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="cannot be written"):
             write_lines(path, ["x"])
     assert [path.name for path in tmp_path.parent.glob(".*.tmp")] == []
+
+
+def test_a_name_is_as_long_as_it_can_be_and_no_longer(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 255)
+    check_place(path)
+    write_lines(path, ["x"])
+    assert list(tmp_path.iterdir()) == [path]
+    # Letters may have two bytes, and a folder that is to be made has a name, too.
+    for long in ("x" * 256, "é" * 128, f"{'x' * 256}/name"):
+        with pytest.raises(NotFound, match="a name has 256 bytes, and 255 are the most"):
+            check_place(tmp_path / long)
+        with pytest.raises(NotFound, match="cannot be written"):
+            write_lines(tmp_path / long, ["x"])
 
 
 def test_packed_files_are_repeatable(tmp_path: Path) -> None:
@@ -266,6 +280,12 @@ def test_a_year_s_rules_for_runs(tmp_path: Path) -> None:
         "run tag 'uuuuuuuuuuuuuuuuuuuuu' has 21 characters, the limit is 20",
     ]
     assert validate_run(write(path, "\n"), 2024) == ["the run is empty"]
+    write_run(path, {"2": good[:1]}, "t")
+    assert validate_run(path, 2024, [Topic("1", "a"), Topic("3", "b")]) == [
+        "topic '2' is not one of the 2",
+        "topic '1' is missing",
+        "topic '3' is missing",
+    ]
     assert check_tag("my-run.1") == "my-run.1"
 
 
@@ -477,3 +497,35 @@ def test_files_that_hold_no_answers(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadFormat, match=error):
             read_answers(write(tmp_path / "a.jsonl", text))
+
+
+def test_a_year_s_rules_for_a_file_of_answers(tmp_path: Path) -> None:
+    path, segment = tmp_path / "answers", "msmarco_v2.1_doc_29_1#3_1637632"
+    good = answer_record(Answer(TOPIC.text, (), (segment,)), TOPIC, year=2025, run_id="r")
+    write_answers(path, [good])
+    assert validate(path, 2025) == validate(path, 2025, [TOPIC]) == []
+    assert validate(path, 2025, [Topic("8", "where?")]) == [
+        "line 1: narrative_id '7' is not one of the 1 topics",
+        "topic '8' is missing",
+    ]
+    other = answer_record(ANSWER, TOPIC, year=2025, run_id="other")
+    lines = [json.dumps(good), "{", "[]", json.dumps(other), '{"metadata": 5}']
+    write(path, "\n".join(lines))
+    assert validate(path, 2025) == [
+        "line 2: is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))",
+        "line 3: is not a JSON object",
+        "line 4: reference 'd5' is not one of the 2025 collection",
+        "line 4: reference 'd2' is not one of the 2025 collection",
+        "line 4: topic '7' is answered on line 1 already",
+        "line 5: metadata is missing",
+        "line 5: references is not a list of docids",
+        "the answers have 2 run ids, not one: r, other",
+    ]
+
+
+def test_what_is_validated_is_told_by_its_first_letter(tmp_path: Path) -> None:
+    run = write(tmp_path / "a.jsonl", "1 Q0 d 1 2 t\n")
+    assert validate(run, 2026) == ["line 1: docid 'd' is not one of the 2026 collection"]
+    assert validate(write(tmp_path / "r.trec", "\n  {}\n"), 2024)[0] == "line 2: run_id is not a string"
+    with pytest.raises(NotFound):
+        validate(tmp_path / "none", 2024)

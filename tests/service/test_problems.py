@@ -73,7 +73,15 @@ async def test_what_cannot_be_a_question(content: bytes, status: int, said: str,
 
 @pytest.mark.parametrize(
     "kind",
-    ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", "a" * 9_000],
+    [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=latin-1",
+        "application/json; charset=not-utf-8",
+        "application/json; charset=latin-1; note=utf-8",
+        "a" * 9_000,
+    ],
 )
 async def test_another_content_type(kind: str) -> None:
     async with client_of() as client:
@@ -119,7 +127,16 @@ async def test_of_very_many_wrong_things_some_are_named() -> None:
     assert said["detail"].endswith("; and 990 more")
 
 
-@pytest.mark.parametrize("kind", ["application/json", "Application/JSON ; charset=UTF-8"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "Application/JSON ; charset=UTF-8",
+        'application/json;charset="utf-8"',
+        "application/json; charset=utf8",
+        "application/json; note=charset",
+    ],
+)
 async def test_json_by_any_spelling(kind: str) -> None:
     async with client_of() as client:
         response = await client.post("/v1/query", content=b'{"query": "q"}', headers={"Content-Type": kind})

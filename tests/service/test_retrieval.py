@@ -23,6 +23,27 @@ def parts(index: Index, **settings: int) -> tuple[Parts, Settings]:
     return Parts(library=Library({"small": index}, chosen)), chosen
 
 
+class Stuck(Index):
+    """An index whose closing fails."""
+
+    def __init__(self) -> None:
+        """Open nothing."""
+        self.tried = False
+
+    def close(self) -> None:
+        """Fail."""
+        self.tried = True
+        raise OSError("stuck")
+
+
+async def test_every_index_is_closed_whatever_one_says() -> None:
+    stuck = [Stuck(), Stuck()]
+    library = Library({"one": stuck[0], "two": stuck[1]}, Settings())
+    with pytest.raises(OSError, match="stuck"):
+        library.close()
+    assert [one.tried for one in stuck] == [True, True]
+
+
 async def test_one_query_is_answered_as_pyserini_does(small_index: Index) -> None:
     async with client_of(*parts(small_index)) as client:
         response = await client.get("/v1/small/search", params={"query": "river tower", "hits": 1})
