@@ -7,10 +7,11 @@ the list, for only differences within a list rank; x is scaled by its spread ove
 
 KV groups leave a few at a time, those first whose absence raises the loss least: for group g with columns G,
 Δ = β_G' (M⁻¹)_GG⁻¹ β_G with M the regularised Gram matrix (block elimination, exact for ridge). What a first
-stage weighs is chosen by nDCG@10, cross-validated over queries, among weights that lists cannot tell apart:
-those within one standard error of the best (Breiman et al. 1984, as for pruning). Of these the smallest is
-taken where the first stage sees words only, which attention sees as well, and the largest where it knows
-what attention may not. This module knows nothing of models; grades may be judged or label-free.
+stage weighs is chosen by nDCG@10, cross-validated over queries. Near its top nDCG is flat, and which weight
+is the best is chance. One that sees words only weighs what is best on average over resamples of the lists
+(bagging, Breiman 1996); one that knows what attention may not, the most that still gains over its own order
+by a standard error or more, so that re-ranking does not harm it. This module knows nothing of models; grades
+may be judged or label-free.
 """
 
 import math
@@ -22,11 +23,16 @@ import numpy as np
 from rerank.fuse import by_rank, by_score
 from rerank.profile import ROWS
 
-RANK_WEIGHTS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
+RANK_WEIGHTS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 SCORE_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0)
 FOLDS = 5
 STEP = 0.2
 """The share of KV groups that leaves at once."""
+
+RESAMPLES = 300
+
+SURE = 1.0
+"""How many of its standard errors a gain must be, for re-ranking not to harm a learned first stage."""
 
 Array = np.ndarray
 
@@ -125,14 +131,14 @@ class Problem:
         there = any(entry.learned == learned for entry in self._lists)
         kind = learned if there else not learned
         by_source = self._by_source(self._held_out(columns, alpha), learned=kind, ranks=learned)
-        weights = RANK_WEIGHTS if learned else SCORE_WEIGHTS
-        return weights[_within_error(list(by_source.values()), largest=learned)]
+        if not learned:
+            return SCORE_WEIGHTS[_best_on_average(list(by_source.values()))]
+        own = self._by_source(self._nothing(), learned=kind, ranks=True)
+        return RANK_WEIGHTS[_most_that_gains([by_source[name] - own[name][:, -1:] for name in own])]
 
     def first_stage(self) -> dict[str, float]:
         """nDCG@10 of the first stage's own order, by source; of lexical ones only."""
-        nothing = [np.zeros(len(entry.grades)) for entry in self._lists]
-        place = RANK_WEIGHTS.index(1.0)
-        return _rounded(self._by_source(nothing, learned=False, ranks=True), place)
+        return _rounded(self._by_source(self._nothing(), learned=False, ranks=True), -1)
 
     def transfer(self, columns: Array, alpha: float) -> tuple[float, float]:
         """nDCG@10 of each half of the folds by weights of the other half."""
@@ -153,6 +159,10 @@ class Problem:
             weights, _, scale = self.solve(columns, alpha, without=(place,))
             solved.append(weights / scale)
         return [own[:, columns] @ solved[self._fold[p]] for p, own in enumerate(self._features)]
+
+    def _nothing(self) -> list[Array]:
+        """Scores that leave every list to its first stage, as soon as that weighs anything."""
+        return [np.zeros(len(entry.grades)) for entry in self._lists]
 
     def _by_source(self, scores: Sequence[Array], *, learned: bool, ranks: bool) -> dict[str, Array]:
         """nDCG@10 of lists of this kind, `[lists, weights]` by source, for every list's own scores."""
@@ -198,17 +208,28 @@ def _rounded(by_source: dict[str, Array], place: int) -> dict[str, float]:
     return {source: round(float(own[:, place].mean()), 4) for source, own in by_source.items()}
 
 
-def _within_error(by_source: Sequence[Array], *, largest: bool) -> int:
-    """Of weights within one standard error of the best, the smallest or the largest: which one it is.
+def _best_on_average(by_source: Sequence[Array]) -> int:
+    """The place of the best weight, on average over resamples of every source's lists.
 
-    Errors are those of the difference to the best, list by list: what a list is worth anyway cancels.
+    Of weights that are equally good in a resample the first counts.
     """
-    mean = _mean(by_source)
-    best = int(mean.argmax())
-    variances = [(own - own[:, [best]]).var(axis=0) / max(len(own) - 1, 1) for own in by_source]
-    error = np.sqrt(np.sum(variances, axis=0)) / len(by_source)
-    near = np.flatnonzero(mean[best] - mean <= error)
-    return int(near[-1 if largest else 0])
+    chance = np.random.default_rng(13)
+    places = [
+        _mean(own[chance.integers(len(own), size=len(own))] for own in by_source).argmax()
+        for _ in range(RESAMPLES)
+    ]
+    return round(float(np.mean(places)))
+
+
+def _most_that_gains(gains: Sequence[Array]) -> int:
+    """The place of the largest weight with a sure gain; where none is sure, of the one that is nearest to it.
+
+    `gains` are each source's over the first stage's own order, `[lists, weights]`; their error is the lists'.
+    """
+    variances = [own.var(axis=0) / max(len(own) - 1, 1) for own in gains]
+    error = np.sqrt(np.sum(variances, axis=0)) / len(gains)
+    certain = _mean(gains) / np.maximum(error, 1e-9)
+    return int(np.flatnonzero(certain >= min(SURE, certain.max()))[-1])
 
 
 def ndcg(grades: Array, ideal: Sequence[float], depth: int = 10) -> float:

@@ -1,5 +1,6 @@
 """Fitting weights: what is read equals what late attention scores, and a planted signal is found."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +112,49 @@ def test_a_clearly_better_weight_is_taken() -> None:
     features = [noise.normal(size=(5, 4)) for _ in told]
     problem = Problem(told, features, heads=1, kv_heads=1)
     assert problem.first_stage_weight(np.arange(4), 1.0, learned=False) >= 1.0
+
+
+def test_a_learned_first_stage_weighs_the_most_that_still_gains() -> None:
+    """Attention puts one passage right that the first stage has second of four, and is lost elsewhere."""
+    data = lists(10)
+    features = [np.asarray(entry.grades, float)[:, None].repeat(4, axis=1) for entry in data]
+    for place in range(10):
+        data.append(
+            RankedList(
+                f"{place}",
+                [""] * 4,
+                [0, 1, 0, 0],
+                [1, 2, 3, 4],
+                [4.0, 3.0, 2.0, 1.0],
+                [1.0],
+                "learned",
+                0,
+                True,
+            )
+        )
+        features.append(np.array([0.0, 1.0, 0.0, 0.0])[:, None].repeat(4, axis=1))
+    problem = Problem(data, features, heads=1, kv_heads=1)
+    # z-scored, the right passage is ahead by some 2.5; ranks 1 and 2 differ by .58 of a weight.
+    weight = problem.first_stage_weight(np.arange(4), 1.0, learned=True)
+    assert weight == 3.0
+
+
+def test_where_resamples_of_the_lists_disagree_the_weight_lies_between() -> None:
+    """Half of the lists are right without their first stage, half only with much of it."""
+    data, features = [], []
+    for place in range(20):
+        trusted = place % 2 == 0
+        scores = [1.0, math.exp(2.0)] if trusted else [1.5, 1.0]
+        data.append(RankedList(f"{place}", ["", ""], [1, 0], [1, 2], scores, [1.0], "made"))
+        features.append(np.array([[2.0], [0.0]] if trusted else [[0.0], [1.0]]).repeat(4, axis=1))
+    problem = Problem(data, features, heads=1, kv_heads=1)
+    by_weight = [
+        problem.first_stage_weight(np.arange(4), 1.0, learned=False),
+        Problem(data[::-1], features[::-1], heads=1, kv_heads=1).first_stage_weight(
+            np.arange(4), 1.0, learned=False
+        ),
+    ]
+    assert all(0.5 <= weight <= 2.5 for weight in by_weight)
 
 
 def test_ndcg_by_hand() -> None:
