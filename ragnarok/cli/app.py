@@ -1,7 +1,6 @@
 """The commands together, and what an error looks like at the command line."""
 
 import json
-import logging
 import os
 import sys
 import warnings
@@ -62,7 +61,8 @@ def main() -> None:
     """Run the command line; the house's errors become one clear message and an exit code."""
     # Libraries speak of their own affairs; what matters to the user is an error of ours.
     warnings.simplefilter("ignore")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    # By the environment: transformers sets its own level again when it is imported, which is later.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         try:
             app()
