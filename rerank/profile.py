@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import math
-import os
+import uuid
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from numbers import Integral
 from pathlib import Path
@@ -266,7 +266,8 @@ def read_profile(path: Path | str) -> HeadProfile:
 def write_profile(profile: HeadProfile, path: Path | str) -> None:
     """Write a profile to its file: beside it first, then renamed, so that it is whole or as before."""
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    # Without the file's own name, which may be as long as a name can be.
+    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         beside.write_text(_written(profile), encoding="utf-8")
         beside.replace(path)

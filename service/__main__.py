@@ -1,6 +1,7 @@
 """`python -m service`: the server by itself, for images that hold no command line."""
 
 import argparse
+import os
 import sys
 
 from ragnarok.errors import OUTCOMES, outcome_of
@@ -15,6 +16,8 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on")
     given = parser.parse_args()
+    # Before transformers is imported, which then sets its level: its own affairs are nobody's in the log.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         run(given.host, given.port)
     except tuple(OUTCOMES) as error:

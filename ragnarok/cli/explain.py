@@ -12,11 +12,10 @@ from rich.text import Text
 
 from indexes import open_index
 from ragnarok.cli.console import Steps, err, out, print_json
-from ragnarok.cli.options import IndexName, Int8, Json, ModelName, ProfileFile
+from ragnarok.cli.options import IndexName, Int8, Json, ModelName, ProfileFile, place
 from ragnarok.errors import NotFound
 from ragnarok.explanation import Piece, explanation_html, pieces
 from ragnarok.query import clean_query
-from ragnarok.trec import check_place
 
 if TYPE_CHECKING:
     from rerank.late.explain import Explanation
@@ -26,15 +25,6 @@ STYLES = {2: "bold black on yellow", 1: "bold yellow", 0: "", -1: "blue"}
 
 PLAIN = {2: ("«", "»"), 1: ("«", "»"), 0: ("", ""), -1: ("‹", "›")}
 """The same where there is no colour."""
-
-
-def _place(path: Path | None) -> Path | None:
-    """Refuse a file that cannot be made before anything is loaded."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {path.parent}; make it first")
-    if path is not None:
-        check_place(path)
-    return path
 
 
 def explain(
@@ -48,7 +38,7 @@ def explain(
     strongest: Annotated[int, typer.Option(min=0, help="How many heads to show.")] = 8,
     html: Annotated[
         Path | None,
-        typer.Option("--html", dir_okay=False, callback=_place, help="Write a page that shows it."),
+        typer.Option("--html", dir_okay=False, callback=place, help="Write a page that shows it."),
     ] = None,
     json: Json = False,
 ) -> None:

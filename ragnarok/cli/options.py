@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from indexes import Method
-from ragnarok.trec import RULES, Year
+from ragnarok.trec import RULES, Year, check_place
 from ragnarok.types import GeneratorName, Mode
 from rerank.errors import BadHeads
 
@@ -150,6 +150,15 @@ Sparsity = Annotated[
 ]
 
 _PAIR = re.compile(r"(\d{1,6})-(\d{1,6})", re.ASCII)
+
+
+def place(path: Path | None) -> Path | None:
+    """Refuse a file that cannot be made before anything is loaded. Raises `BadParameter` and `NotFound`."""
+    if path is not None:
+        if not path.absolute().parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {path.parent}; make it first")
+        check_place(path)
+    return path
 
 
 def read_openai(

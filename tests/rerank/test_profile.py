@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -281,6 +282,13 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(BadProfile, match="cannot be written"):
         write_profile(PROFILE, tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_name_as_long_as_a_name_can_be_is_written(tmp_path: Path) -> None:
+    file = tmp_path / f"{'p' * (os.pathconf(tmp_path, 'PC_NAME_MAX') - 5)}.json"
+    write_profile(PROFILE, file)
+    assert list(tmp_path.iterdir()) == [file]
+    assert read_profile(file) == PROFILE
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragnarok.cli.console import out, print_json
-from ragnarok.trec import check_place
+from ragnarok.cli.options import place
 from rerank.errors import ModelUnfit
 from rerank.profile import HeadProfile, ModelIdentity, check_profile, read_profile, write_profile
 
@@ -15,17 +15,9 @@ if TYPE_CHECKING:
     from rerank.model import Model
 
 
-def _place(path: Path) -> Path:
-    """Refuse a file that cannot be made before anything is loaded."""
-    if not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {path.parent}; make it first")
-    check_place(path)
-    return path
-
-
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", dir_okay=False, callback=_place, help="Where the profile goes (JSON)."),
+    typer.Option("--output", "-o", dir_okay=False, callback=place, help="Where the profile goes (JSON)."),
 ]
 Into = Annotated[
     Path | None,
