@@ -34,7 +34,7 @@ from rerank.icr import Head, TokenScore
 from rerank.late.arena import Arena
 from rerank.late.documents import DocumentReader, Text
 from rerank.late.match import BLOCK, document_keys, row_logits
-from rerank.late.queries import Prompt, QueryReader, scoring_heads
+from rerank.late.queries import Prompt, scoring_heads
 from rerank.late.types import Rows
 from rerank.model import Model
 from rerank.profile import HeadProfile, Kinds
@@ -46,12 +46,15 @@ class Explains(Protocol):
 
     model: Model
     profile: HeadProfile
-    queries: QueryReader
     documents: DocumentReader
     memory: Arena
     null: Rows
     null_base: Tensor
     scope: str
+
+    def rows_of(self, query: str) -> tuple[Rows, Tensor]:
+        """The query's rows, and what is added to each of its scores `[1]`."""
+        ...
 
     def slots(self, names: Sequence[str], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Every text's slot in `memory`, int32, and which were kept somewhere."""
@@ -85,11 +88,11 @@ class Explanation:
 
 @torch.inference_mode()
 def explanations(reranker: Explains, query: str, texts: Sequence[str]) -> list[Explanation]:
-    """Why each text has the score that `reranker` gives it for `query`; the query runs once.
+    """Why each text has the score that `reranker` gives it for `query`; the query runs once, or not again.
 
     Raises `ContextTooSmall` and `NumericalError`.
     """
-    rows, base = reranker.queries.read([query])
+    rows, base = reranker.rows_of(query)
     constant = float(base[0] + reranker.null_base[0])
     suffix = len(Prompt.of(reranker.model).after)
     found: list[Explanation] = []

@@ -4,12 +4,14 @@ Documents' keys come from the device, the host beside it, a slower store, or the
 scores of one call and of many calls are the same: nothing depends on what else is scored.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rerank.errors import BadProfile, NumericalError
 from rerank.late.arena import Arena
@@ -18,6 +20,7 @@ from rerank.late.explain import Explanation, explanations
 from rerank.late.match import match, move_pages
 from rerank.late.queries import NULL_QUERY, PROMPT, Prompt, QueryReader
 from rerank.late.turning import OTHERWISE
+from rerank.late.types import Rows
 from rerank.model import Model
 from rerank.packed import read_prefix
 from rerank.profile import HeadProfile, check_profile, shipped_profile
@@ -25,6 +28,9 @@ from rerank.rotary import Rotary
 from rerank.store.key import document_key, scope_key
 from rerank.store.types import StoreStats, Tier
 from rerank.transfer import send
+
+ASKED = 4096
+"""Rows of the last queries that are kept, so that a query whose scores are explained does not run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class LateReranker:
         self.queries = QueryReader(model, profile, prefix, prompt, rotary)
         self.documents = DocumentReader(model, profile, prefix, prompt, rotary, dtype)
         self.null, self.null_base = self.queries.null()
+        self._asked: deque[tuple[list[str], Rows, Tensor]] = deque()
         longest = min(profile.passage_tokens, model.shape.context)
         sizes = {"memory": self.options.memory, "host memory": self.options.host_memory}
         self._arenas = {
@@ -112,7 +119,7 @@ class LateReranker:
         """
         if not requests:
             return []
-        rows, base = self.queries.read([query for query, _ in requests])
+        rows, base = self._read([query for query, _ in requests])
         texts = [text for _, own in requests for text in own]
         owner = np.repeat(np.arange(len(requests), dtype=np.int32), [len(own) for _, own in requests])
         names = [document_key(self.scope, text) for text in texts]
@@ -147,6 +154,18 @@ class LateReranker:
     def explain_all(self, query: str, texts: Sequence[str]) -> list[Explanation]:
         """Why each text has its score; the query runs once. Raises as `explain` does."""
         return explanations(self, query, texts)
+
+    @torch.inference_mode()
+    def rows_of(self, query: str) -> tuple[Rows, Tensor]:
+        """A query's rows and what is added to its scores `[1]`: run now, unless it was among the last ones.
+
+        Raises `ContextTooSmall`.
+        """
+        for queries, rows, base in reversed(self._asked):
+            if query in queries:
+                place = queries.index(query)
+                return rows.of(place), base[place : place + 1]
+        return self._read([query])
 
     @torch.inference_mode()
     def warm(self, texts: Sequence[str]) -> int:
@@ -185,6 +204,13 @@ class LateReranker:
         for i in np.flatnonzero(slots == 0).tolist():
             slots[i] = placed[names[i]]
         return slots, np.fromiter((name in known for name in names), bool, len(names))
+
+    def _read(self, queries: list[str]) -> tuple[Rows, Tensor]:
+        rows, base = self.queries.read(queries)
+        self._asked.append((queries, rows, base))
+        while sum(rows.starts[-1] for _, rows, _ in self._asked) > ASKED:
+            self._asked.popleft()
+        return rows, base
 
     def _from_host(self, missing: Mapping[str, str]) -> dict[str, int]:
         if self.host is None or not missing:

@@ -3,7 +3,7 @@
 Knows how they lie in memory; not how they are made or matched.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -24,6 +24,16 @@ class Rows:
     starts: list[int]
     heads: list[int]
     scale: float
+
+    def of(self, query: int) -> "Rows":
+        """The rows of one query alone, without a copy."""
+        own = slice(self.starts[query], self.starts[query + 1])
+        return replace(
+            self,
+            vectors=self.vectors[own],
+            coefficients=self.coefficients[own],
+            starts=[0, own.stop - own.start],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Late scores taken apart: the parts sum to the score, and each is what its formula says."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from transformers import PreTrainedTokenizerFast
 
 from rerank.errors import ContextTooSmall, NumericalError
 from rerank.late import explain
+from rerank.late import reranker as reranking
 from rerank.late.explain import Explanation, explanations
 from rerank.late.queries import NULL_QUERY
 from rerank.late.reranker import LateOptions, LateReranker
+from rerank.late.types import Rows
 from rerank.model import Model
 from rerank.profile import ROWS, HeadProfile, Kinds, ModelIdentity, Signal
 from tests.rerank.conftest import FAMILIES, make_model
@@ -122,6 +125,53 @@ def test_many_texts_are_explained_as_one(small: Model) -> None:
         assert (found.score, found.constant) == pytest.approx((alone.score, alone.constant), rel=1e-5)
         assert scores(found) == pytest.approx(scores(alone), rel=1e-4, abs=1e-5)
     assert explanations(late, QUERY, []) == []
+
+
+def counted(late: LateReranker, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The queries of every run from now on."""
+    runs: list[list[str]] = []
+    read = late.queries.read
+
+    def run(queries: Sequence[str]) -> tuple[Rows, torch.Tensor]:
+        runs.append(list(queries))
+        return read(queries)
+
+    monkeypatch.setattr(late.queries, "read", run)
+    return runs
+
+
+def test_a_query_that_was_just_scored_does_not_run_again(
+    small: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = reranker(small)
+    runs = counted(late, monkeypatch)
+    queries = ["who built it?", QUERY, "when was the long text written, and by whom?"]
+    read = late.read_all([(query, TEXTS[:2]) for query in queries])
+    late.read("another one", TEXTS[:1])
+    assert runs == [queries, ["another one"]]
+    for query, scored in zip(queries, read, strict=True):
+        for text, score in zip(TEXTS[:2], scored.scores, strict=True):
+            found = late.explain(query, text)
+            check_sums(found, score)
+            fresh = reranker(small).explain(query, text)
+            assert scores(found) == pytest.approx(scores(fresh), rel=1e-4, abs=1e-6)
+    assert runs == [queries, ["another one"]]
+
+
+def test_rows_are_kept_of_the_last_queries_only(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = reranker(small)
+    runs = counted(late, monkeypatch)
+    monkeypatch.setattr(reranking, "ASKED", 2 * len(late.queries.encode([QUERY])[0]))
+    asked = [f"{QUERY[:-1]}{number}" for number in "?!."]
+    for query in asked:
+        late.read(query, TEXTS[:1])
+    for query in reversed(asked):
+        late.explain(query, TEXTS[0])
+    assert runs == [[query] for query in [*asked, asked[0]]]
+    long = "a long question " * 10
+    for _ in range(2):
+        check_sums(late.explain(long, TEXTS[0]), late.read(long, TEXTS[:1]).scores[0])
+    assert runs[4:] == [[long]] * 4
 
 
 def test_long_queries_are_taken_in_blocks(small: Model, monkeypatch: pytest.MonkeyPatch) -> None:

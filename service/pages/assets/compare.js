@@ -24,7 +24,9 @@ async function start() {
   const wholes = {};
   try {
     for await (const [name, data] of stream("/v1/arena/compare", { body, signal: mine.signal, last: ["end"] })) show[name]?.(data, wholes);
-    const times = Object.entries(wholes).map(([side, { timings }]) => `${NAMES[side].toLowerCase()} in ${seconds(Object.values(timings).reduce((sum, one) => sum + one, 0))}`);
+    // In the order of the sides, whichever was done first.
+    const done = Object.keys(NAMES).filter((side) => wholes[side]);
+    const times = done.map((side) => `${NAMES[side].toLowerCase()} in ${seconds(Object.values(wholes[side].timings).reduce((sum, one) => sum + one, 0))}`);
     say(`Done: ${times.join(", ")}.`);
   } catch (error) {
     if (!mine.signal.aborted) {
