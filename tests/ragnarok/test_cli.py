@@ -429,6 +429,25 @@ def test_a_reader_that_leaves_is_no_disaster(home: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+def test_libraries_that_come_later_keep_to_errors() -> None:
+    """Transformers sets its level when it is imported, which is after the command line has begun."""
+    program = """
+import sys
+from ragnarok.cli import main
+sys.argv = ["ragnarok", "--help"]
+try:
+    main()
+except SystemExit:
+    from transformers.utils import logging
+    sys.stderr.write(str(logging.get_verbosity() == logging.ERROR))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TRANSFORMERS_VERBOSITY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "True"
+
+
 def test_ctrl_c_ends_a_run_that_goes_on_later(call: Call, home: Path, saved: Path, tmp_path: Path) -> None:
     topics = tmp_path / "many.tsv"
     topics.write_text("".join(f"{n}\twhere is the tower {n}?\n" for n in range(400)))
