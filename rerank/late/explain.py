@@ -88,7 +88,7 @@ class Explanation:
 
 @torch.inference_mode()
 def explanations(reranker: Explains, query: str, texts: Sequence[str]) -> list[Explanation]:
-    """Why each text has the score that `reranker` gives it for `query`; the query runs once, or not again.
+    """Why each text has the score that `reranker` gives it for `query`; the query runs at most once.
 
     Raises `ContextTooSmall` and `NumericalError`.
     """

@@ -152,7 +152,7 @@ class LateReranker:
         return self.explain_all(query, [text])[0]
 
     def explain_all(self, query: str, texts: Sequence[str]) -> list[Explanation]:
-        """Why each text has its score; the query runs once. Raises as `explain` does."""
+        """Why each text has its score; the query runs at most once. Raises as `explain` does."""
         return explanations(self, query, texts)
 
     @torch.inference_mode()

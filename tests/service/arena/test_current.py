@@ -21,10 +21,12 @@ COMES = "performance.getEntriesByType('navigation')[0].type"
 NO_WAY_BACK = "--disable-features=BackForwardCache"
 """Pages are not kept for the way back, as where memory is short."""
 
+NO_SCRIPTS = "--blink-settings=scriptEnabled=false"
+
 
 def says(votes: int) -> str:
-    """Whether a page tells so many votes."""
-    return f"document.querySelector('main').textContent.includes('{votes} votes:')"
+    """Whether a page tells so many votes; of one that has just begun to come, not yet."""
+    return f"document.querySelector('main')?.textContent.includes('{votes} votes:')"
 
 
 def vote(tabs: Tabs, page: str) -> None:
@@ -142,6 +144,21 @@ def test_a_vote_is_on_the_board_of_a_tab_that_one_comes_back_to(reader: Reader) 
     reader.tabs.until(board, says(5))
     # What was filled in meanwhile stays.
     assert reader.tabs.value(board, "document.getElementById('since').value") == "2026-03-01"
+
+
+def test_without_scripts_no_board_is_made_before_a_click(store_path: Path, tmp_path: Path) -> None:
+    fill(store_path, ROWS)
+    with reading(store_path, tmp_path / "profile", NO_SCRIPTS) as reader:
+        page = reader.page
+        reader.tabs.call("Page.navigate", {"url": f"{reader.address}/battle"}, page)
+        reader.tabs.until(page, "location.pathname === '/battle' && document.readyState === 'complete'")
+        reader.hover("/leaderboard")
+        time.sleep(1)
+        assert len(reader.tabs.pages(reader.tab)) == 1
+        fill(store_path, [XY])
+        reader.click()
+        reader.tabs.until(reader.page, "location.pathname === '/leaderboard'")
+        assert reader.tabs.until(reader.page, says(5))
 
 
 def test_who_cannot_ask_keeps_the_board_that_is_there(page: Page, there: There, store_path: Path) -> None:
